@@ -1,0 +1,205 @@
+"""The two AlexNets, and the graph around them that the server runs.
+
+In: a ``NetworkSpec`` (what the weights know about themselves). Out: torch modules. Called by every later step.
+
+    pixels (N, S, S, 3) uint8 -> ServingGraph( normalise -> network -> softmax ) -> (N, C) float32 probabilities
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Architecture = Literal["paper2012", "torchvision"]
+
+#: Side of the square crop that each architecture was designed for, in pixels.
+IMAGE_SIZES: dict[Architecture, int] = {"paper2012": 227, "torchvision": 224}
+
+#: Per-channel mean and standard deviation of ImageNet's photographs, RGB, for pixels scaled to [0, 1].
+#: Source: torchvision, ``AlexNet_Weights.IMAGENET1K_V1.transforms``.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a set of weights knows about itself; travels inside the weights file.
+
+    Attributes:
+        architecture: ``paper2012`` (227 pixels, 96-256-384-384-256 channels) or ``torchvision`` (224 pixels).
+        labels: The name of each class, in the order of the network's outputs.
+        grouped: conv2, conv4 and conv5 see half of the channels each, as in the paper's two-GPU layout.
+        local_response_norm: Local response normalisation after conv1 and conv2 (the paper, section 3.3).
+        resize_short_side: The short side that photographs are resized to before the centre crop, in pixels.
+        mean: RGB mean that is subtracted from pixels scaled to [0, 1].
+        std: RGB standard deviation that the centred pixels are divided by.
+    """
+
+    architecture: Architecture
+    labels: tuple[str, ...]
+    grouped: bool = False
+    local_response_norm: bool = False
+    resize_short_side: int = 256
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the square input, in pixels."""
+        return IMAGE_SIZES[self.architecture]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification as plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
+        """The specification that ``to_dict`` wrote."""
+        tuples = {key: tuple(values[key]) for key in ("labels", "mean", "std") if key in values}
+        return cls(**{**values, **tuples})
+
+    def with_labels(self, labels: Sequence[str]) -> NetworkSpec:
+        """The same network with other classes."""
+        return replace(self, labels=tuple(labels))
+
+
+class AlexNet2012(nn.Module):
+    """AlexNet in one column, for 227x227 images: Krizhevsky, Sutskever, Hinton, NIPS 2012, section 3.5.
+
+    Five convolutions with 96-256-384-384-256 channels and three fully connected layers. Descriptions of this
+    network that leave out the pooling after the first convolution cannot run: 27x27 maps then arrive where fc6
+    expects 6x6 (256 * 6 * 6 = 9216 features). Here, as in the paper, overlapping 3x3/2 max pooling follows
+    conv1, conv2 and conv5: 227 -> 55 -> 27 -> 13 -> 6.
+
+    Args:
+        classes: Number of outputs C.
+        grouped: Two groups in conv2, conv4 and conv5, as the paper's two GPUs had; needed for its ImageNet weights.
+        local_response_norm: The paper's normalisation after conv1 and conv2. Off by default: it costs time
+            and later work found no gain from it.
+        batch_norm: Batch normalisation in front of every ReLU, for training only; ``fold_batch_norm`` merges it
+            into the weights, so that the network that is served has none.
+        dropout: Probability of dropping an input of fc6 and fc7 while training (the paper, section 4.2).
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        grouped: bool = False,
+        local_response_norm: bool = False,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        groups = 2 if grouped else 1
+        self.conv1 = nn.Conv2d(3, 96, kernel_size=11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups)
+        self.conv3 = nn.Conv2d(256, 384, kernel_size=3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups)
+        self.conv5 = nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups)
+        self.fc6 = nn.Linear(256 * 6 * 6, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.fc8 = nn.Linear(4096, classes)
+        self.pool = nn.MaxPool2d(kernel_size=3, stride=2)
+        # Caffe's constants, which the published weights were trained with: alpha is divided by size, k is 1.
+        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.batch_norms = nn.ModuleDict(_batch_norms() if batch_norm else {})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores before the softmax.
+
+        Args:
+            images: (N, 3, 227, 227), normalised.
+
+        Returns:
+            (N, C) logits.
+        """
+        x = self.pool(self.norm(self._layer("conv1", images)))  # (N, 96, 27, 27)
+        x = self.pool(self.norm(self._layer("conv2", x)))  # (N, 256, 13, 13)
+        x = self._layer("conv4", self._layer("conv3", x))  # (N, 384, 13, 13)
+        x = self.pool(self._layer("conv5", x))  # (N, 256, 6, 6)
+        x = self._layer("fc6", self.dropout(torch.flatten(x, 1)))  # (N, 4096)
+        x = self._layer("fc7", self.dropout(x))  # (N, 4096)
+        return self.fc8(x)
+
+    def _layer(self, name: str, x: Tensor) -> Tensor:
+        x = getattr(self, name)(x)
+        if name in self.batch_norms:
+            x = self.batch_norms[name](x)
+        return torch.relu(x)
+
+    @torch.no_grad()
+    def fold_batch_norm(self) -> None:
+        """Merge the batch normalisations into the layers before them; the outputs in eval mode stay the same.
+
+        With y = (Wx + b - mean) / sqrt(var + eps) * gamma + beta, the merged layer is W' = W * gamma / sqrt(var
+        + eps) and b' = (b - mean) * gamma / sqrt(var + eps) + beta.
+        """
+        for name, norm in self.batch_norms.items():
+            layer = getattr(self, name)
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
+            layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
+        self.batch_norms.clear()
+
+
+def _batch_norms() -> dict[str, nn.Module]:
+    channels = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
+    norms: dict[str, nn.Module] = {name: nn.BatchNorm2d(count) for name, count in channels.items()}
+    return norms | {"fc6": nn.BatchNorm1d(4096), "fc7": nn.BatchNorm1d(4096)}
+
+
+class ServingGraph(nn.Module):
+    """Everything that the server computes after decoding: normalisation, network, softmax.
+
+    So nothing about the weights is written twice: whoever sends pixels needs to know nothing but S.
+
+    Args:
+        network: Normalised (N, 3, S, S) images to (N, C) logits.
+        spec: Names the normalisation.
+        half: Run the network itself in FP16; normalisation and softmax stay in FP32.
+    """
+
+    def __init__(self, network: nn.Module, spec: NetworkSpec, *, half: bool = False) -> None:
+        super().__init__()
+        self.network = network.half() if half else network
+        self.half_precision = half
+        # (x / 255 - mean) / std in one multiplication and one addition
+        scale = torch.tensor([1 / (255 * s) for s in spec.std])
+        shift = torch.tensor([-m / s for m, s in zip(spec.mean, spec.std, strict=True)])
+        self.register_buffer("scale", scale.reshape(1, 3, 1, 1))
+        self.register_buffer("shift", shift.reshape(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Probabilities of decoded photographs.
+
+        Args:
+            pixels: (N, S, S, 3) uint8, RGB.
+
+        Returns:
+            (N, C) float32, each row sums to 1.
+        """
+        images = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift  # (N, 3, S, S)
+        logits = self.network(images.half() if self.half_precision else images)  # (N, C)
+        return torch.softmax(logits.float(), dim=1)
+
+
+def network_from_spec(spec: NetworkSpec) -> nn.Module:
+    """An untrained network of the specified architecture, in eval mode."""
+    if spec.architecture == "torchvision":
+        from torchvision.models import alexnet
+
+        return alexnet(num_classes=spec.classes).eval()
+    return AlexNet2012(
+        spec.classes, grouped=spec.grouped, local_response_norm=spec.local_response_norm
+    ).eval()

@@ -1,0 +1,105 @@
+"""Random crops, rotations, flips and colours for a whole batch at once, on whatever device the batch is.
+
+In: squeezed photographs (N, 3, R, R) uint8 with their aspect ratios. Out: (N, 3, S, S) float in [0, 1]. Every
+image of a batch gets its own draw; crop, rotation and flip are one affine map and so one resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly training images are varied.
+
+    Attributes:
+        min_area: Smallest share of a photograph's area that a crop shows, 0 to 1 (Szegedy et al. 2015, section 6).
+        max_stretch: Largest change of a crop's aspect ratio, as a factor.
+        degrees: Largest rotation either way.
+        jitter: Largest relative change of brightness, contrast and saturation.
+        erase: Probability of blanking a random rectangle (Zhong et al. 2017).
+        mix: Probability that a batch is mixed, by mixup or cutmix with equal chance.
+    """
+
+    min_area: float = 0.3
+    max_stretch: float = 4 / 3
+    degrees: float = 15.0
+    jitter: float = 0.4
+    erase: float = 0.25
+    mix: float = 0.8
+
+
+def augmented(pixels: Tensor, aspects: Tensor, size: int, how: Augmentation) -> Tensor:
+    """Vary a batch.
+
+    Args:
+        pixels: (N, 3, R, R) uint8, photographs squeezed to a square.
+        aspects: (N,) width over height of each photograph before it was squeezed.
+        size: S, side of the crops in pixels.
+        how: The strength of each variation.
+
+    Returns:
+        (N, 3, S, S) float32 in [0, 1].
+    """
+    theta = _crop_maps(aspects, how)  # (N, 2, 3)
+    grid = functional.affine_grid(theta, [len(pixels), 3, size, size], align_corners=False)
+    images = functional.grid_sample(
+        pixels.float() / 255, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return _erased(_recoloured(images, how.jitter), how.erase)
+
+
+def _uniform(low: float, high: float, like: Tensor) -> Tensor:
+    return torch.empty(len(like), device=like.device).uniform_(low, high)
+
+
+def _crop_maps(aspects: Tensor, how: Augmentation) -> Tensor:
+    """Affine maps (N, 2, 3) from crop coordinates to photograph coordinates, both in [-1, 1]."""
+    area = _uniform(how.min_area, 1.0, aspects) * aspects  # photographs have height 1 and width `aspects`
+    ratio = torch.exp(_uniform(-1.0, 1.0, aspects) * math.log(how.max_stretch))
+    width = torch.minimum(torch.sqrt(area * ratio), aspects)
+    height = torch.sqrt(area / ratio).clamp(max=1.0)
+    angle = _uniform(-1.0, 1.0, aspects) * math.radians(how.degrees)
+    flip = torch.sign(_uniform(-1.0, 1.0, aspects))
+    centre_x = _uniform(-1.0, 1.0, aspects) * (1 - width / aspects)
+    centre_y = _uniform(-1.0, 1.0, aspects) * (1 - height)
+    row_x = torch.stack([flip * width * angle.cos() / aspects, -height * angle.sin() / aspects, centre_x], 1)
+    row_y = torch.stack([flip * width * angle.sin(), height * angle.cos(), centre_y], 1)
+    return torch.stack([row_x, row_y], 1)
+
+
+def _recoloured(images: Tensor, strength: float) -> Tensor:
+    """Brightness, contrast and saturation, each scaled by a factor in [1 - strength, 1 + strength]."""
+    if not strength:
+        return images
+    brightness, contrast, saturation = (
+        _uniform(1 - strength, 1 + strength, images).reshape(-1, 1, 1, 1) for _ in range(3)
+    )
+    luma = images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)  # ITU-R BT.601, as Pillow's "L"
+    grey = (images * luma).sum(1, keepdim=True)  # (N, 1, S, S)
+    images = grey + (images - grey) * saturation
+    mean = grey.mean((2, 3), keepdim=True)
+    return ((mean + (images - mean) * contrast) * brightness).clamp(0, 1)
+
+
+def _erased(images: Tensor, probability: float) -> Tensor:
+    """Blank a rectangle of 2 to 25 % of the area to mid-grey in a share of the images."""
+    if not probability:
+        return images
+    size = images.shape[-1]
+    area = _uniform(0.02, 0.25, images)
+    ratio = torch.exp(_uniform(-1.0, 1.0, images) * math.log(3.0))
+    half_width, half_height = torch.sqrt(area * ratio) / 2, torch.sqrt(area / ratio) / 2
+    centre_x, centre_y = _uniform(0, 1, images), _uniform(0, 1, images)
+    at = (torch.arange(size, device=images.device) + 0.5) / size
+    in_x = (at[None] - centre_x[:, None]).abs() < half_width[:, None]  # (N, S)
+    in_y = (at[None] - centre_y[:, None]).abs() < half_height[:, None]
+    chosen = _uniform(0, 1, images) < probability
+    blank = in_y[:, :, None] & in_x[:, None, :] & chosen[:, None, None]  # (N, S, S)
+    return images.masked_fill(blank[:, None], 0.5)

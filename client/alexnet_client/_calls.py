@@ -1,0 +1,139 @@
+"""The words between the flows and a transport: what can be asked of a server, and what it answers.
+
+A flow yields ``Send`` and ``Pause``; a transport carries them out. Nothing here knows gRPC, so a test can be
+a transport with a few lines of plain Python.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """Classify one encoded image. Reply: ``list[bytes]``, ``class_count`` elements ``value:index:label``."""
+
+    model: str
+    version: str
+    image_bytes: bytes
+    class_count: int
+    doing = "classify an image"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMetadata:
+    """Read a model's tensors and versions. Reply: ``ModelMetadata``."""
+
+    model: str
+    version: str = ""
+    doing = "read the model's metadata"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadComposingModels:
+    """Read which models an ensemble is composed of. Reply: ``tuple[str, ...]``, in the ensemble's order."""
+
+    model: str
+    version: str = ""
+    doing = "read the ensemble's configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadServer:
+    """Read the server's name and version. Reply: ``tuple[str, str]``."""
+
+    doing = "read the server's version"
+
+
+@dataclass(frozen=True, slots=True)
+class IsServerLive:
+    """Ask for liveness. Reply: ``bool``."""
+
+    doing = "ask whether the server is live"
+
+
+@dataclass(frozen=True, slots=True)
+class IsServerReady:
+    """Ask for readiness. Reply: ``bool``."""
+
+    doing = "ask whether the server is ready"
+
+
+@dataclass(frozen=True, slots=True)
+class IsModelReady:
+    """Ask whether one model is ready. Reply: ``bool``; False for a model that the server does not have."""
+
+    model: str
+    version: str = ""
+    doing = "ask whether a model is ready"
+
+
+Call = Infer | ReadMetadata | ReadComposingModels | ReadServer | IsServerLive | IsServerReady | IsModelReady
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMetadata:
+    """A tensor of a model: its name, its KServe datatype (``BYTES``, ``FP32``), its shape (-1: any)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model says of itself."""
+
+    name: str
+    platform: str
+    versions: tuple[str, ...]
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A flow's wish: send ``call`` and hand its reply back, within ``timeout_s`` seconds."""
+
+    call: Call
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A flow's wish: be resumed after ``seconds``."""
+
+    seconds: float
+
+
+class Transport(Protocol):
+    """The outside world of ``Classifier``: a server and a clock. Used by several threads at once."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def send(self, call: Call, timeout_s: float) -> Any:
+        """Send ``call``; its reply, or an ``AlexNetClientError``, within ``timeout_s`` seconds."""
+
+    def pause(self, seconds: float) -> None:
+        """Return after ``seconds``, or at once when the transport is closed."""
+
+    def close(self) -> None:
+        """End every open call and let the connection go. Closing twice is allowed."""
+
+
+class AsyncTransport(Protocol):
+    """The outside world of ``AsyncClassifier``; the methods mean what they mean in ``Transport``."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    async def send(self, call: Call, timeout_s: float) -> Any:
+        """Send ``call``; its reply, or an ``AlexNetClientError``, within ``timeout_s`` seconds."""
+
+    async def pause(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+
+    async def close(self) -> None:
+        """End every open call and let the connection go. Closing twice is allowed."""

@@ -1,0 +1,77 @@
+"""Settings of a client, checked where they enter. Every name and number that has a default has it here."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+
+from ._errors import InvalidSetting
+
+DEFAULT_URL = "localhost:8001"
+DEFAULT_MODEL = "classifier"
+DEFAULT_DEADLINE_S = 30.0
+DEFAULT_TOP_K = 5
+DEFAULT_CONCURRENCY = 32  # one full batch of the server's default configuration
+# Five more tries take about three seconds: long enough for a hiccup of the network, short enough that a wrong
+# address is named while the person who typed it still looks.
+DEFAULT_RETRIES = 5
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+
+# The contract of the ensemble; the server's metadata is compared with it on first use.
+IMAGE = "IMAGE"
+PROBABILITIES = "PROBABILITIES"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a client was told.
+
+    Attributes:
+        url: One address, several separated by commas, or a gRPC target such as ``dns:///name:8001``.
+        model: Name of the ensemble.
+        model_version: Version to ask for; ``""`` for the one that the server chooses.
+        deadline_s: Seconds for one call, tries and pauses included, where the call does not say otherwise.
+        retries: Tries after the first one while the server is unreachable or the model not ready. A server
+            that is merely overloaded is asked until the deadline.
+    """
+
+    url: str = DEFAULT_URL
+    model: str = DEFAULT_MODEL
+    model_version: str = ""
+    deadline_s: float = DEFAULT_DEADLINE_S
+    retries: int = DEFAULT_RETRIES
+
+    def __post_init__(self) -> None:
+        checked_seconds("deadline_s", self.deadline_s)
+        if not self.model:
+            raise InvalidSetting("model is empty; expected the name of the ensemble, such as 'classifier'")
+        if self.model_version and not (self.model_version.isascii() and self.model_version.isdecimal()):
+            raise InvalidSetting(
+                f"model_version is {self.model_version!r}; expected digits, or '' for the newest"
+            )
+        if self.retries != 0:
+            checked_count("retries", self.retries)
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """``seconds``, if it is a finite number above 0.
+
+    Raises:
+        InvalidSetting: It is not.
+    """
+    if not isinstance(seconds, numbers.Real) or not math.isfinite(seconds) or seconds <= 0:
+        raise InvalidSetting(f"{name} is {seconds!r}; expected seconds above 0")
+    return float(seconds)
+
+
+def checked_count(name: str, count: int) -> int:
+    """``count``, if it is a whole number of at least 1.
+
+    Raises:
+        InvalidSetting: It is not.
+    """
+    if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:
+        raise InvalidSetting(f"{name} is {count!r}; expected a whole number of at least 1")
+    return int(count)

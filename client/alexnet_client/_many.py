@@ -1,0 +1,179 @@
+"""Many images through one client: pipelined, bounded, in order, one failure at a time.
+
+In: any iterable of images (or an async one) and a function that classifies one of them. Out: an iterator of
+results. At most ``concurrency`` images are under way and at most twice as many results are held back to keep
+the order, so memory does not grow with the number of images. Called by: both classifiers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from ._images import ImageInput
+from ._predictions import Result
+
+# An iterable may give this instead of an image while its next image is not there yet: results that are ready
+# are then handed out at once, not with the next image. For sources that trickle, such as paths from a pipe.
+NOTHING_YET: Final = object()
+
+Item = TypeVar("Item")
+
+
+class InOrder:
+    """Holds results back until their turn; with ``ordered=False`` it holds nothing."""
+
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._next = 0
+        self._early: dict[int, Result] = {}
+
+    def released_by(self, result: Result) -> Iterator[Result]:
+        """Those that may go now that ``result`` is there."""
+        if not self._ordered:
+            yield result
+            return
+        self._early[result.index] = result
+        while self._next in self._early:
+            self._next += 1
+            yield self._early.pop(self._next - 1)
+
+
+def unless_failed(result: Result, raise_errors: bool) -> Result:
+    """``result``; or, when asked for, its error is raised."""
+    if raise_errors and result.error is not None:
+        raise result.error
+    return result
+
+
+def window_of(concurrency: int, ordered: bool) -> int:
+    """How many images may be taken in and not yet handed out.
+
+    In order it is more than ``concurrency``, so that one slow image does not leave the other slots idle.
+    """
+    return 2 * concurrency if ordered else concurrency
+
+
+def classify_many(
+    classify_one: Callable[[ImageInput, int], Result],
+    images: Iterable[ImageInput],
+    *,
+    concurrency: int,
+    ordered: bool,
+    raise_errors: bool,
+) -> Generator[Result, None, None]:
+    """Results of ``images``, which is read in the caller's thread, as far ahead as the window allows.
+
+    When the iterator is closed early, images that were not begun are dropped.
+    """
+    done: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
+    order, window, out = InOrder(ordered), window_of(concurrency, ordered), 0
+
+    def work(image: ImageInput, index: int) -> None:
+        try:
+            done.put(classify_one(image, index))
+        except BaseException as error:  # a fault of ours: it must reach the caller, not end in a thread
+            done.put(error)
+
+    def released(block: bool) -> Iterator[Result]:
+        try:
+            result = done.get(block)
+            while True:
+                if isinstance(result, BaseException):
+                    raise result
+                yield from (unless_failed(r, raise_errors) for r in order.released_by(result))
+                result = done.get(block=False)
+        except queue.Empty:
+            return
+
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="alexnet-client")
+    try:
+        index = 0
+        for image in images:
+            if image is not NOTHING_YET:
+                pool.submit(work, image, index)
+                index, out = index + 1, out + 1
+            block = out >= window
+            while True:
+                for result in released(block):
+                    out -= 1
+                    yield result
+                if not block or out < window:
+                    break
+        while out:
+            for result in released(block=True):
+                out -= 1
+                yield result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def classify_many_async(
+    classify_one: Callable[[ImageInput, int], Awaitable[Result]],
+    images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+    *,
+    concurrency: int,
+    ordered: bool,
+    raise_errors: bool,
+) -> AsyncGenerator[Result, None]:
+    """The same in an event loop. Results that are ready are handed out while the next image is waited for."""
+    order, window, out = InOrder(ordered), window_of(concurrency, ordered), 0
+    slots = asyncio.Semaphore(concurrency)
+    source = _aiter(images)
+    pull: asyncio.Task[ImageInput] | None = None
+    under_way: set[asyncio.Task[Result]] = set()
+    exhausted, index = False, 0
+
+    async def work(image: ImageInput, position: int) -> Result:
+        async with slots:
+            return await classify_one(image, position)
+
+    try:
+        while not exhausted or out:
+            if pull is None and not exhausted and out < window:
+                pull = asyncio.ensure_future(_next(source))
+            waiting: set[asyncio.Task[Any]] = {*under_way, *([pull] if pull is not None else [])}
+            finished, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if pull is not None and pull in finished:
+                try:
+                    under_way.add(asyncio.ensure_future(work(pull.result(), index)))
+                    index, out = index + 1, out + 1
+                except StopAsyncIteration:
+                    exhausted = True
+                pull = None
+            for task in under_way & finished:
+                under_way.discard(task)
+                for result in order.released_by(task.result()):
+                    out -= 1
+                    yield unless_failed(result, raise_errors)
+    finally:
+        unfinished = [*under_way, *([pull] if pull is not None else [])]
+        for unwanted in unfinished:
+            unwanted.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        await source.aclose()
+
+
+async def _next(source: AsyncIterator[Item]) -> Item:
+    return await source.__anext__()
+
+
+async def _aiter(images: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:
+    if isinstance(images, AsyncIterable):
+        async for image in images:
+            yield image
+    else:
+        for image in images:
+            yield image

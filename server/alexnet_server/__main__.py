@@ -1,0 +1,5 @@
+"""`python -m alexnet_server` is `alexnet-server`."""
+
+from alexnet_server.cli import main
+
+main()

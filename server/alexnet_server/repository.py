@@ -1,0 +1,124 @@
+"""A model repository's folders in, what their configs say out, without starting anything.
+
+The configs are parsed with Triton's own ModelConfig protobuf, which the client library carries.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_server.errors import ServerError
+
+# What a backend loads from a version's folder when the config names no default_model_filename.
+MODEL_FILE_FROM_BACKEND = {"python": "model.py", "onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model of a repository.
+
+    Attributes:
+        path: its folder; the folder's name is the model's.
+        config: tritonclient's ModelConfig, or None where it cannot be read.
+        problem: why it cannot be read; empty where it can.
+    """
+
+    path: Path
+    config: Any
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name it is served under."""
+        return self.path.name
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it only passes tensors between other models."""
+        return bool(self.config.platform == "ensemble")
+
+    @property
+    def steps(self) -> list[str]:
+        """The models an ensemble is composed of."""
+        return [step.model_name for step in self.config.ensemble_scheduling.step]
+
+    @property
+    def versions(self) -> list[int]:
+        """The numbered folders, ascending; Triton skips names that begin with 0."""
+        names = [folder.name for folder in self.path.iterdir() if folder.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal() and not name.startswith("0"))
+
+    @property
+    def served_versions(self) -> list[int]:
+        """The versions that the config's version_policy asks for; the newest alone where it says nothing."""
+        policy = self.config.version_policy
+        choice = policy.WhichOneof("policy_choice")
+        if choice == "all":
+            return self.versions
+        if choice == "specific":
+            return list(policy.specific.versions)
+        return self.versions[-(policy.latest.num_versions or 1) :]
+
+    @property
+    def model_file(self) -> str | None:
+        """The file that each version must hold; None where no file is needed or none is known."""
+        if self.is_ensemble:
+            return None
+        return self.config.default_model_filename or MODEL_FILE_FROM_BACKEND.get(self.config.backend)
+
+    @property
+    def instance_count(self) -> int:
+        """How many instances the config asks for."""
+        return sum(group.count or 1 for group in self.config.instance_group) or 1
+
+
+def read_repository(repository: Path) -> tuple[ModelFolder, ...]:
+    """Read every model's config, by name.
+
+    Raises:
+        ServerError: there is no such folder, it cannot be read, or it holds no model.
+    """
+    if not repository.is_dir():
+        raise ServerError(
+            f"no model repository: {repository} is {'not a folder' if repository.exists() else 'not there'}\n"
+            f"  next: alexnet-build repository --weights demo --engine onnxruntime --output {repository}"
+        )
+    try:
+        folders = sorted(f for f in repository.iterdir() if f.is_dir() and not f.name.startswith((".", "_")))
+    except PermissionError as error:
+        raise ServerError(f"the model repository {repository} cannot be read: {error.strerror}") from error
+    if not folders:
+        raise ServerError(
+            f"the model repository {repository} is empty\n"
+            f"  next: alexnet-build repository --weights demo --engine onnxruntime --output {repository}"
+        )
+    return tuple(read_model_folder(folder) for folder in folders)
+
+
+def read_model_folder(folder: Path) -> ModelFolder:
+    """Read one model's config.pbtxt; what is wrong with it is kept in `problem`."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        text = (folder / "config.pbtxt").read_text(encoding="utf-8")
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    except FileNotFoundError:
+        return ModelFolder(folder, None, "there is no config.pbtxt")
+    except (OSError, UnicodeDecodeError) as error:
+        return ModelFolder(folder, None, f"config.pbtxt cannot be read: {error}")
+    except text_format.ParseError as error:
+        return ModelFolder(folder, None, f"config.pbtxt is not a model config: {error}")
+    if config.name not in ("", folder.name):
+        return ModelFolder(
+            folder, None, f"config.pbtxt names the model {config.name!r}, the folder {folder.name!r}"
+        )
+    return ModelFolder(folder, config)
+
+
+def element_count(tensor: Any) -> int | None:
+    """Return how many elements one batch entry of an input or output has; None where a size is open."""
+    return None if any(size < 0 for size in tensor.dims) else math.prod(tensor.dims)

@@ -1,0 +1,92 @@
+"""One deadline for a call, its tries and its pauses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from alexnet_client import (
+    Classifier,
+    DeadlineExceeded,
+    InvalidImage,
+    ModelNotReady,
+    ServerFault,
+    ServerOverloaded,
+    ServerUnreachable,
+)
+from alexnet_client import _calls as calls
+from alexnet_client._retry import pause_s_before
+
+
+def client(transport: Any, **settings: Any) -> Classifier:
+    return Classifier("host:8001", transport=transport, **settings)
+
+
+@pytest.mark.parametrize("kind", [ServerUnreachable, ServerOverloaded, ModelNotReady])
+def test_safe_error_is_tried_again_until_it_succeeds(transport: Any, kind: type) -> None:
+    transport.fail(calls.Infer, kind("no"), kind("no"))
+    assert len(client(transport).classify(b"image")) == 3
+    assert [type(call) for call in transport.sent] == [calls.ReadMetadata, *[calls.Infer] * 3]
+    assert len(transport.pauses_s) == 2
+
+
+@pytest.mark.parametrize("kind", [InvalidImage, ServerFault])
+def test_other_error_is_not_tried_again(transport: Any, kind: type) -> None:
+    transport.fail(calls.Infer, kind("no"))
+    with pytest.raises(kind, match="no"):
+        client(transport).classify(b"image")
+    assert transport.pauses_s == []
+
+
+def test_unreachable_server_is_given_up_after_the_retries(transport: Any) -> None:
+    transport.fail(calls.ReadMetadata, *[ServerUnreachable(f"try {n}") for n in range(9)])
+    with pytest.raises(ServerUnreachable, match="try 2"):
+        client(transport, retries=2).classify(b"image")
+    assert len(transport.sent) == 3
+
+
+def test_no_retries_means_one_try(transport: Any) -> None:
+    transport.fail(calls.ReadMetadata, ServerUnreachable("no"))
+    with pytest.raises(ServerUnreachable):
+        client(transport, retries=0).classify(b"image")
+    assert len(transport.sent) == 1
+
+
+def test_overloaded_server_is_asked_until_the_deadline_and_not_beyond(transport: Any) -> None:
+    def full(call: Any) -> Any:
+        raise ServerOverloaded("the queue is full")
+
+    transport.on[calls.Infer] = full
+    started_s = transport.clock_s
+    with pytest.raises(DeadlineExceeded, match=r"within 12 s; the last try failed: the queue is full"):
+        client(transport, retries=0).classify(b"image", deadline_s=12)
+    assert transport.clock_s - started_s == pytest.approx(12)
+    assert len(transport.sent) > 6
+
+
+def test_each_try_is_given_what_is_left_of_the_deadline(transport: Any) -> None:
+    transport.seconds_a_call = 2.0
+    transport.fail(calls.Infer, ServerUnreachable("no"))
+    client(transport, deadline_s=10).classify(b"image")
+    (pause_s,) = transport.pauses_s
+    assert transport.timeouts_s == pytest.approx([10, 8, 6 - pause_s])
+
+
+def test_deadline_of_the_call_replaces_that_of_the_client(transport: Any) -> None:
+    client(transport, deadline_s=10).classify(b"image", deadline_s=0.5)
+    assert transport.timeouts_s == [0.5, 0.5]
+
+
+def test_deadline_error_of_the_transport_names_the_whole_deadline(transport: Any) -> None:
+    transport.fail(calls.Infer, DeadlineExceeded("of one try"))
+    with pytest.raises(DeadlineExceeded, match="could not classify an image at host:8001 within 30 s"):
+        client(transport).classify(b"image")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "longest_s"), [(1, 0.1), (2, 0.2), (3, 0.4), (4, 0.8), (5, 1.6), (6, 2.0), (5000, 2.0)]
+)
+def test_pauses_double_up_to_two_seconds_with_jitter_of_half(attempt: int, longest_s: float) -> None:
+    pauses_s = {pause_s_before(attempt) for _ in range(200)}
+    assert longest_s / 2 <= min(pauses_s) < max(pauses_s) <= longest_s
+    assert len(pauses_s) > 100
