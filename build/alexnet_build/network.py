@@ -189,7 +189,8 @@ class ServingGraph(nn.Module):
         Returns:
             (N, C) float32, each row sums to 1.
         """
-        images = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift  # (N, 3, S, S)
+        # Cast first: TensorRT takes UINT8 as input, but moves no UINT8 data around.
+        images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift  # (N, 3, S, S)
         logits = self.network(images.half() if self.half_precision else images)  # (N, C)
         return torch.softmax(logits.float(), dim=1)
 

@@ -72,7 +72,7 @@ def plan_from_onnx(onnx_file: Path, options: PlanOptions, *, builder: str = "ten
     """
     trt = import_tensorrt(builder)
     logger = _logger(trt)
-    capability = options.compute_capability or _compute_capability_here(builder)
+    capability = options.compute_capability or compute_capability_here(builder)
     trt_builder = trt.Builder(logger)
     network = trt_builder.create_network(_network_flags(trt))
     _parse(trt, network, logger, onnx_file)
@@ -119,7 +119,12 @@ def import_tensorrt(builder: str) -> ModuleType:
     return trt
 
 
-def _compute_capability_here(builder: str) -> tuple[int, int]:
+def compute_capability_here(builder: str) -> tuple[int, int]:
+    """Compute capability of the GPU of this machine.
+
+    Raises:
+        MissingDependencyError: There is no GPU.
+    """
     import torch
 
     if not torch.cuda.is_available():

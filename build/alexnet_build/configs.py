@@ -1,0 +1,126 @@
+"""Renders the three models' ``config.pbtxt`` through Triton's own ModelConfig protobuf.
+
+In: a ``ServingSpec``. Out: text by model name. The committed ``model_repository/`` is what this renders for
+torchvision's ImageNet network behind TensorRT; a test compares the bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from alexnet_build.tensors import ALEXNET, CLASSIFIER, IMAGE, PIXELS, PREPROCESS, PROBABILITIES
+
+Engine = Literal["tensorrt", "onnxruntime"]
+
+ENGINE_FILES: dict[Engine, str] = {"tensorrt": "model.plan", "onnxruntime": "model.onnx"}
+LABELS_FILE = "labels.txt"
+WARMUP_PHOTOGRAPH = "photograph"
+WARMUP_PIXELS = "pixels"
+
+#: How long a batch may wait to fill while the server is busy, in microseconds: a tenth of what a CPU core takes to
+#: decode one photograph, so that a request that comes alone does not notice.
+_QUEUE_DELAY_US = 200
+
+
+@dataclass(frozen=True)
+class ServingSpec:
+    """What the configs depend on.
+
+    Attributes:
+        engine: What runs the network.
+        image_size: Side S of the square input, in pixels.
+        classes: Number of classes C.
+        resize_short_side: Short side before the centre crop, in pixels.
+        max_batch: Largest batch of the network and of a request.
+        preprocess_instances: Processes that decode photographs.
+    """
+
+    engine: Engine
+    image_size: int
+    classes: int
+    resize_short_side: int = 256
+    max_batch: int = 64
+    preprocess_instances: int = 2
+
+
+def config_texts(spec: ServingSpec) -> dict[str, str]:
+    """The text of each model's ``config.pbtxt``, by model name."""
+    from google.protobuf import text_format
+
+    configs = {
+        PREPROCESS: _preprocess(spec),
+        ALEXNET: _alexnet(spec),
+        CLASSIFIER: _classifier(spec),
+    }
+    return {name: _HEADER + text_format.MessageToString(config) for name, config in configs.items()}
+
+
+_HEADER = "# Rendered by alexnet-build repository; change the options there, not this file.\n"
+
+
+def _new_config(name: str, spec: ServingSpec) -> Any:
+    from tritonclient.grpc import model_config_pb2
+
+    return model_config_pb2.ModelConfig(name=name, max_batch_size=spec.max_batch)
+
+
+def _pixels_dims(spec: ServingSpec) -> list[int]:
+    return [spec.image_size, spec.image_size, 3]
+
+
+def _preprocess(spec: ServingSpec) -> Any:
+    from tritonclient.grpc import model_config_pb2 as pb
+
+    config = _new_config(PREPROCESS, spec)
+    config.backend = "python"
+    config.input.add(name=IMAGE, data_type=pb.TYPE_STRING, dims=[1])
+    config.output.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
+    config.instance_group.add(count=spec.preprocess_instances, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.max_queue_delay_microseconds = 0
+    config.parameters["RESIZE_SHORT_SIDE"].string_value = str(spec.resize_short_side)
+    warmup = config.model_warmup.add(name="one photograph", batch_size=1)
+    warmup.inputs[IMAGE].CopyFrom(
+        pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=WARMUP_PHOTOGRAPH)
+    )
+    return config
+
+
+def _alexnet(spec: ServingSpec) -> Any:
+    from tritonclient.grpc import model_config_pb2 as pb
+
+    config = _new_config(ALEXNET, spec)
+    config.backend = spec.engine
+    config.default_model_filename = ENGINE_FILES[spec.engine]
+    config.input.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
+    config.output.add(
+        name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes], label_filename=LABELS_FILE
+    )
+    on_gpu = spec.engine == "tensorrt"
+    kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(count=1, kind=kind)
+    config.dynamic_batching.max_queue_delay_microseconds = _QUEUE_DELAY_US
+    if not on_gpu:
+        config.parameters["intra_op_thread_count"].string_value = "0"  # 0: the cores of the machine
+    for batch_size in dict.fromkeys((1, spec.max_batch)):
+        warmup = config.model_warmup.add(name=f"batch of {batch_size}", batch_size=batch_size)
+        warmup.inputs[PIXELS].CopyFrom(
+            pb.ModelWarmup.Input(
+                data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec), input_data_file=WARMUP_PIXELS
+            )
+        )
+    return config
+
+
+def _classifier(spec: ServingSpec) -> Any:
+    from tritonclient.grpc import model_config_pb2 as pb
+
+    config = _new_config(CLASSIFIER, spec)
+    config.platform = "ensemble"
+    config.input.add(name=IMAGE, data_type=pb.TYPE_STRING, dims=[1])
+    config.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes])
+    for model, takes, gives in ((PREPROCESS, IMAGE, PIXELS), (ALEXNET, PIXELS, PROBABILITIES)):
+        step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        step.input_map[takes] = takes
+        step.output_map[gives] = gives
+    return config

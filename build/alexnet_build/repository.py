@@ -1,0 +1,193 @@
+"""Writes a model repository that Triton loads, and publishes engines into it.
+
+In: a network's specification and a verified ``Engine``. Out: the three models' folders. An engine appears as the
+next numeric version, whole or not at all; the versions before it stay, to serve on and to go back to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from alexnet_build import __version__
+from alexnet_build.configs import (
+    ENGINE_FILES,
+    LABELS_FILE,
+    WARMUP_PHOTOGRAPH,
+    WARMUP_PIXELS,
+    ServingSpec,
+    config_texts,
+)
+from alexnet_build.engine import Engine
+from alexnet_build.errors import PublishError
+from alexnet_build.network import NetworkSpec
+from alexnet_build.preprocessing import pixels_from_photograph, preprocess_model_directory
+from alexnet_build.tensors import ALEXNET, CLASSIFIER, PREPROCESS
+from alexnet_build.verify import PHOTOGRAPHS
+from alexnet_build.weights import TrainedNetwork
+
+MANIFEST_FILE = "manifest.json"
+_WARMUP_SOURCE = PHOTOGRAPHS / "coffee.jpg"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where an engine went.
+
+    Attributes:
+        repository: The model repository.
+        version: Numeric version of the model ``alexnet``.
+        directory: The version's folder.
+    """
+
+    repository: Path
+    version: int
+    directory: Path
+
+
+def publish(
+    repository: Path, trained: TrainedNetwork, engine: Engine, *, preprocess_instances: int = 2, command: str = ""
+) -> Published:
+    """Add an engine to a repository, making the repository if there is none.
+
+    Args:
+        repository: The folder that Triton is pointed at.
+        trained: The network that the engine runs.
+        engine: What ``engine.verified_engine`` made.
+        preprocess_instances: Processes that decode photographs.
+        command: The command line that makes this engine again; goes into the manifest.
+
+    Raises:
+        PublishError: The folder serves another network, or cannot be written; nothing was changed.
+    """
+    serving = ServingSpec(
+        engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
+        engine.max_batch, preprocess_instances,
+    )  # fmt: skip
+    repository = repository.absolute()
+    files = repository_files(serving, trained.spec)
+    try:
+        if not repository.exists():
+            with _staged(repository.with_name(f".{repository.name}.part-{os.getpid()}")) as staging:
+                _write_files(staging, files)
+                _write_version(staging / ALEXNET / "1", trained, engine, command)
+                staging.rename(repository)
+            return Published(repository, 1, repository / ALEXNET / "1")
+        _refuse_other_network(repository, files)
+        for model in (PREPROCESS, ALEXNET, CLASSIFIER):
+            (repository / model).mkdir(exist_ok=True)
+        # A version's folder with another name than a number does not exist for Triton.
+        with _staged(repository / ALEXNET / f".part-{os.getpid()}") as staging:
+            _write_version(staging, trained, engine, command)
+            version = _take_next_version(staging, repository / ALEXNET)
+        _write_files(repository, files)
+    except OSError as error:
+        raise PublishError(
+            f"cannot write the model repository {repository}: {error.strerror or error}; "
+            "what was served before is untouched. Make room or choose another --output"
+        ) from error
+    return Published(repository, version, repository / ALEXNET / str(version))
+
+
+def repository_files(serving: ServingSpec, network: NetworkSpec) -> dict[str, bytes]:
+    """Everything in a repository but the engine: content by path relative to the repository."""
+    configs = config_texts(serving)
+    photograph = _WARMUP_SOURCE.read_bytes()
+    pixels = pixels_from_photograph(_WARMUP_SOURCE, serving.image_size, serving.resize_short_side)
+    files = {f"{model}/config.pbtxt": text.encode() for model, text in configs.items()}
+    for source in sorted((preprocess_model_directory() / "1").glob("*.py")):
+        files[f"{PREPROCESS}/1/{source.name}"] = source.read_bytes()
+    # Triton reads a STRING tensor from a file as length and bytes, one after the other.
+    files[f"{PREPROCESS}/warmup/{WARMUP_PHOTOGRAPH}"] = struct.pack("<I", len(photograph)) + photograph
+    files[f"{ALEXNET}/warmup/{WARMUP_PIXELS}"] = pixels.tobytes()
+    files[f"{ALEXNET}/{LABELS_FILE}"] = "".join(f"{label}\n" for label in network.labels).encode()
+    files[f"{CLASSIFIER}/1/.gitkeep"] = b""  # an ensemble has a version too, with nothing in it
+    return files
+
+
+def manifest(trained: TrainedNetwork, engine: Engine, command: str) -> dict[str, object]:
+    """What is known of an engine, as plain values."""
+    return {
+        "engine": engine.kind,
+        "engine_sha256": hashlib.sha256(engine.content).hexdigest(),
+        "builder_version": engine.builder_version,
+        "compute_capability": engine.compute_capability,
+        "precision": engine.precision,
+        "min_batch": 1,
+        "max_batch": engine.max_batch,
+        "onnx_sha256": engine.onnx_sha256,
+        "weights": {
+            "source": trained.source,
+            "sha256": trained.sha256,
+            "architecture": trained.spec.architecture,
+            "classes": trained.spec.classes,
+            "image_size": trained.spec.image_size,
+        },
+        "parity": asdict(engine.parity),
+        "made_by": f"alexnet-triton {__version__}",
+        "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+    }
+
+
+def _write_version(directory: Path, trained: TrainedNetwork, engine: Engine, command: str) -> None:
+    directory.mkdir(parents=True)
+    (directory / ENGINE_FILES[engine.kind]).write_bytes(engine.content)
+    text = json.dumps(manifest(trained, engine, command), indent=2)
+    (directory / MANIFEST_FILE).write_text(text + "\n")
+
+
+def _take_next_version(staging: Path, model: Path) -> int:
+    """Rename a finished version to the next free number; another publisher may take one in between."""
+    while True:
+        taken = [int(entry.name) for entry in model.iterdir() if entry.name.isdigit()]
+        version = max(taken, default=0) + 1
+        try:
+            staging.rename(model / str(version))
+        except OSError:
+            if (model / str(version)).exists():
+                continue
+            raise
+        return version
+
+
+def _write_files(repository: Path, files: dict[str, bytes]) -> None:
+    """Write what differs, each file whole or not at all."""
+    for name, content in files.items():
+        path = repository / name
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_bytes(content)
+        partial.replace(path)
+
+
+def _refuse_other_network(repository: Path, files: dict[str, bytes]) -> None:
+    """Labels belong to all versions of a folder, so a folder serves one network."""
+    name = f"{ALEXNET}/{LABELS_FILE}"
+    labels, new = repository / name, files[name]
+    if labels.is_file() and labels.read_bytes() != new:
+        there = labels.read_text().splitlines()
+        raise PublishError(
+            f"{repository} serves another network: its {len(there)} labels ({', '.join(there[:3])}, ...) are not "
+            f"this network's {len(new.splitlines())} ({', '.join(new.decode().splitlines()[:3])}, ...). "
+            "Choose another --output, or take that folder away first"
+        )
+
+
+@contextlib.contextmanager
+def _staged(directory: Path) -> Iterator[Path]:
+    """A folder to write into that is gone afterwards unless it was renamed."""
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
