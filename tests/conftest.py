@@ -18,10 +18,6 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
     """The photographs that the project carries: JPEG files, by name."""
-    if not PHOTOGRAPHS.is_dir():  # TEMPORARY
-        import skimage
-
-        return sorted((Path(skimage.__file__).parent / "data").glob("*.jpg"))
     return sorted(PHOTOGRAPHS.glob("*.jpg"))
 
 
@@ -37,15 +33,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory, photographs: list[Path]) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the demo network, for ONNX Runtime; not to be written to."""
     folder = tmp_path_factory.mktemp("repository") / "models"
-    if not (ROOT / "build/alexnet_build/cli.py").exists():  # TEMPORARY, with toy_repository.py
-        import runpy
-
-        toy = runpy.run_path(str(ROOT / "tests/toy_repository.py"))
-        toy["write_toy_repository"](folder, photographs[0].read_bytes())
-        return folder
     command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--output", str(folder)]
     built = subprocess.run(
         [sys.executable, "-m", "alexnet_build", *command], cwd=ROOT, capture_output=True, text=True

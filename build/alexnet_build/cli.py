@@ -106,6 +106,21 @@ def repository(
     print(f"serve it with: alexnet-server run --repository {output}", file=sys.stderr)
 
 
+@app.command(epilog="Example: alexnet-build configs --output model_repository")
+def configs(
+    output: Annotated[Path, typer.Option("--output", help="The model repository; made if missing.")],
+) -> None:
+    """Render the default network's repository (ImageNet, 224 pixels, TensorRT), all but the engine."""
+    from alexnet_build.configs import ServingSpec
+    from alexnet_build.repository import write_files
+    from alexnet_build.weights_imagenet import imagenet_spec
+
+    network = imagenet_spec()
+    serving = ServingSpec("tensorrt", network.image_size, network.classes, network.resize_short_side)
+    write_files(output, serving, network)
+    print(output)
+
+
 @app.command(epilog="Example: alexnet-build onnx --weights demo --output model.onnx")
 def onnx(
     output: Annotated[Path, typer.Option("--output", help="The ONNX file.")],

@@ -144,7 +144,8 @@ def _network_flags(trt: ModuleType) -> int:
 def _parse(trt: ModuleType, network: Any, logger: Any, onnx_file: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx_file.read_bytes()):
-        complaints = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        complaints = [f"{error.node_operator()} {error.node_name()}: {error.desc()}" for error in errors]
         raise EngineError(f"TensorRT cannot parse {onnx_file}:\n  " + "\n  ".join(complaints or logger.messages))
 
 

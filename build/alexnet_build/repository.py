@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from uuid import uuid4
 
 from alexnet_build import __version__
 from alexnet_build.configs import (
@@ -76,7 +76,7 @@ def publish(
     files = repository_files(serving, trained.spec)
     try:
         if not repository.exists():
-            with _staged(repository.with_name(f".{repository.name}.part-{os.getpid()}")) as staging:
+            with _staged(repository.with_name(f".{repository.name}.part-{uuid4().hex}")) as staging:
                 _write_files(staging, files)
                 _write_version(staging / ALEXNET / "1", trained, engine, command)
                 staging.rename(repository)
@@ -85,7 +85,7 @@ def publish(
         for model in (PREPROCESS, ALEXNET, CLASSIFIER):
             (repository / model).mkdir(exist_ok=True)
         # A version's folder with another name than a number does not exist for Triton.
-        with _staged(repository / ALEXNET / f".part-{os.getpid()}") as staging:
+        with _staged(repository / ALEXNET / f".part-{uuid4().hex}") as staging:
             _write_version(staging, trained, engine, command)
             version = _take_next_version(staging, repository / ALEXNET)
         _write_files(repository, files)
@@ -95,6 +95,11 @@ def publish(
             "what was served before is untouched. Make room or choose another --output"
         ) from error
     return Published(repository, version, repository / ALEXNET / str(version))
+
+
+def write_files(repository: Path, serving: ServingSpec, network: NetworkSpec) -> None:
+    """Write everything in a repository but the engine."""
+    _write_files(repository, repository_files(serving, network))
 
 
 def repository_files(serving: ServingSpec, network: NetworkSpec) -> dict[str, bytes]:

@@ -63,8 +63,9 @@ def _crop_maps(aspects: Tensor, how: Augmentation) -> Tensor:
     """Affine maps (N, 2, 3) from crop coordinates to photograph coordinates, both in [-1, 1]."""
     area = _uniform(how.min_area, 1.0, aspects) * aspects  # photographs have height 1 and width `aspects`
     ratio = torch.exp(_uniform(-1.0, 1.0, aspects) * math.log(how.max_stretch))
-    width = torch.minimum(torch.sqrt(area * ratio), aspects)
-    height = torch.sqrt(area / ratio).clamp(max=1.0)
+    width, height = torch.sqrt(area * ratio), torch.sqrt(area / ratio)
+    fit = torch.minimum(aspects / width, 1 / height).clamp(max=1.0)  # what sticks out shrinks, its shape stays
+    width, height = width * fit, height * fit
     angle = _uniform(-1.0, 1.0, aspects) * math.radians(how.degrees)
     flip = torch.sign(_uniform(-1.0, 1.0, aspects))
     centre_x = _uniform(-1.0, 1.0, aspects) * (1 - width / aspects)

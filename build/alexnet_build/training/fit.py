@@ -7,6 +7,7 @@ checkpoints to resume from, TensorBoard's files and ``report.json``.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def lightning_trainer(
         )
     if recipe.average_decay:
         watchers.append(callbacks.EMAWeightAveraging(decay=recipe.average_decay))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True

@@ -86,11 +86,16 @@ def preprocess_into(
         ImageError: these bytes are not an image that can be read; `out` may be partly written.
     """
     crop_size = out.shape[0]
-    image = decode(
-        image_bytes, draft_short_side=DRAFT_FACTOR * resize_short_side, max_image_pixels=max_image_pixels
+    stored = open_image(image_bytes)
+    width, height = stored.size
+    image = load_pixels(
+        stored, draft_short_side=DRAFT_FACTOR * resize_short_side, max_image_pixels=max_image_pixels
     )
     orientation = read_orientation(image)
-    box = crop_box(image.width, image.height, orientation, resize_short_side, crop_size)
+    # The crop is worked out in the full image: a drafted one has rounded sides, and so another crop.
+    shrunk = max(1, round(width / image.width))  # 1, 2, 4 or 8
+    full_box = crop_box(width, height, orientation, resize_short_side, crop_size)
+    box = tuple(min(edge / shrunk, side) for edge, side in zip(full_box, image.size * 2, strict=True))
     crop = image.resize((crop_size, crop_size), Image.Resampling.BILINEAR, box=box)
     if orientation in TRANSPOSE_FROM_ORIENTATION:
         crop = crop.transpose(TRANSPOSE_FROM_ORIENTATION[orientation])
@@ -123,7 +128,13 @@ def decode(
     Raises:
         ImageError: empty, unknown format, damaged, truncated, too large, or values of no known range.
     """
-    image = open_image(image_bytes)
+    return load_pixels(
+        open_image(image_bytes), draft_short_side=draft_short_side, max_image_pixels=max_image_pixels
+    )
+
+
+def load_pixels(image: Image.Image, *, draft_short_side: int | None, max_image_pixels: int) -> Image.Image:
+    """Decode an opened image; arguments and errors as `decode`'s."""
     width, height = image.size
     if not width or not height:
         raise ImageError(f"the {image.format} image has no pixels: it is {width}x{height}")
@@ -135,9 +146,7 @@ def decode(
         image.load()
     except MemoryError:
         raise  # this machine's fault, not the file's
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise whatever the damage leads to: IndexError, struct.error, ...
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads to: IndexError, ...
         raise ImageError(f"the {image.format} image is damaged or truncated: {error}") from error
     image.info.pop("transparency", None)  # dropped by convert("RGB") in any case, but with a warning
     return image if image.mode in ("RGB", "L") else rgb_from_any_mode(image)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alexnet_build.configs import ServingSpec, config_texts
+from alexnet_build.repository import repository_files
+from alexnet_build.weights_imagenet import imagenet_spec
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+ROOT = Path(__file__).parents[3]
+
+
+def parsed(spec: ServingSpec) -> dict[str, pb.ModelConfig]:
+    return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in config_texts(spec).items()}
+
+
+def test_rendering_the_default_network_gives_the_committed_repository_byte_for_byte() -> None:
+    network = imagenet_spec()
+    rendered = repository_files(ServingSpec("tensorrt", 224, 1000), network)
+    committed = {
+        str(path.relative_to(ROOT / "model_repository")): path.read_bytes()
+        for path in (ROOT / "model_repository").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.parent.parent.name != "alexnet"
+    } | {"alexnet/warmup/pixels": (ROOT / "model_repository/alexnet/warmup/pixels").read_bytes()}
+    assert sorted(rendered) == sorted(committed)
+    assert [name for name in rendered if rendered[name] != committed[name]] == []
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "onnxruntime"])
+def test_configs_agree_on_the_tensors_that_pass_between_the_models(engine: str) -> None:
+    configs = parsed(ServingSpec(engine, 227, 101, max_batch=16))  # type: ignore[arg-type]
+    preprocess, alexnet, classifier = configs["preprocess"], configs["alexnet"], configs["classifier"]
+    assert preprocess.output[0] == pb.ModelOutput(name="PIXELS", data_type=pb.TYPE_UINT8, dims=[227, 227, 3])
+    assert alexnet.input[0] == pb.ModelInput(name="PIXELS", data_type=pb.TYPE_UINT8, dims=[227, 227, 3])
+    assert classifier.input == preprocess.input
+    assert list(classifier.output[0].dims) == list(alexnet.output[0].dims) == [101]
+    assert [step.model_name for step in classifier.ensemble_scheduling.step] == ["preprocess", "alexnet"]
+    assert {config.max_batch_size for config in configs.values()} == {16}
+
+
+def test_configs_give_the_ensemble_nothing_that_triton_refuses_there() -> None:
+    classifier = parsed(ServingSpec("onnxruntime", 227, 101))["classifier"]
+    assert not classifier.instance_group
+    assert not classifier.model_warmup
+    assert not classifier.HasField("dynamic_batching")
+
+
+def test_configs_name_the_engine_file_and_where_it_runs() -> None:
+    on_gpu = parsed(ServingSpec("tensorrt", 224, 1000))["alexnet"]
+    on_cpu = parsed(ServingSpec("onnxruntime", 224, 1000))["alexnet"]
+    assert (on_gpu.backend, on_gpu.default_model_filename) == ("tensorrt", "model.plan")
+    assert (on_cpu.backend, on_cpu.default_model_filename) == ("onnxruntime", "model.onnx")
+    assert on_gpu.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU
+    assert on_cpu.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+
+
+def test_warm_up_requests_carry_a_real_jpeg_and_its_pixels() -> None:
+    files = repository_files(ServingSpec("onnxruntime", 224, 1000), imagenet_spec())
+    photograph = files["preprocess/warmup/photograph"]
+    assert int.from_bytes(photograph[:4], "little") == len(photograph) - 4
+    assert photograph[4:6] == b"\xff\xd8"  # a JPEG starts like this
+    assert len(files["alexnet/warmup/pixels"]) == 224 * 224 * 3
+    configs = parsed(ServingSpec("onnxruntime", 224, 1000))
+    assert [warmup.batch_size for warmup in configs["alexnet"].model_warmup] == [1, 64]
+    assert [warmup.batch_size for warmup in configs["preprocess"].model_warmup] == [1]

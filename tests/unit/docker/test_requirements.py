@@ -1,0 +1,75 @@
+"""What the images install resolves for their Python, 3.12, from the package index."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[3]
+SERVER_REQUIREMENTS = ROOT / "docker" / "requirements-server.txt"
+
+
+def resolved_versions(requirements: Path, tmp_path: Path) -> dict[str, str]:
+    """What pip would install into an empty Python 3.12, version by name; nothing is installed."""
+    report = tmp_path / "report.json"
+    # fmt: off
+    resolved = subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--retries", "1",
+            "--target", str(tmp_path / "empty"), "--python-version", "3.12", "--only-binary", ":all:",
+            "--report", str(report), "--requirement", str(requirements),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    # fmt: on
+    if resolved.returncode != 0 and "after connection broken" in resolved.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert resolved.returncode == 0, resolved.stderr
+    packages = [package["metadata"] for package in json.loads(report.read_text())["install"]]
+    return {package["name"].lower(): package["version"] for package in packages}
+
+
+def test_server_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
+    versions = resolved_versions(SERVER_REQUIREMENTS, tmp_path)
+
+    assert sorted(versions) == ["numpy", "pillow"]
+    assert versions["numpy"].startswith("1.")
+    assert f"pillow=={versions['pillow']}" in SERVER_REQUIREMENTS.read_text()
+
+
+@pytest.mark.slow
+def test_builder_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(project["dependencies"] + project["optional-dependencies"]["build"]))
+
+    versions = resolved_versions(requirements, tmp_path)
+
+    assert versions["numpy"].startswith("1.")
+    assert {"onnx", "torch", "tritonclient"} <= set(versions)
+    assert "tensorrt" not in versions  # it is the image's
+
+
+def test_server_requirements_are_what_the_preprocess_model_imports() -> None:
+    own = ROOT / "model_repository" / "preprocess" / "1"
+    imported: set[str] = set()
+    for source in own.glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(str(node.module).split(".")[0])
+
+    foreign = imported - set(sys.stdlib_module_names) - {"triton_python_backend_utils"}  # Triton's own
+    assert foreign == {"numpy", "PIL"}
