@@ -75,9 +75,7 @@ class Figures:
         if self.latency_ratio > MAX_LATENCY_RATIO:
             missed.append(f"latency ratio {self.latency_ratio:.2f}, target at most {MAX_LATENCY_RATIO}")
         if self.throughput_ratio < MIN_THROUGHPUT_RATIO:
-            missed.append(
-                f"throughput ratio {self.throughput_ratio:.2f}, target at least {MIN_THROUGHPUT_RATIO}"
-            )
+            missed.append(f"throughput ratio {self.throughput_ratio:.2f}, target at least {MIN_THROUGHPUT_RATIO}")
         return missed
 
 
@@ -96,9 +94,7 @@ def main() -> int:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--repository", type=Path, help="made by alexnet-build with --engine onnxruntime; built if not given"
     )

@@ -37,11 +37,7 @@ def jpegs_from_photographs(folder: Path = PHOTOGRAPHS) -> list[bytes]:
     paths = sorted(folder.glob("*.jpg"))
     if not paths:
         raise FileNotFoundError(f"no *.jpg in {folder}")
-    return [
-        jpeg_of_size(view(path, share, centering), TARGET_BYTES)
-        for path in paths
-        for share, centering in VIEWS
-    ]
+    return [jpeg_of_size(view(path, share, centering), TARGET_BYTES) for path in paths for share, centering in VIEWS]
 
 
 def view(path: Path, share: float, centering: tuple[float, float]) -> Image.Image:

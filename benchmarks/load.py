@@ -121,9 +121,7 @@ async def keep_busy(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="HOST:PORT of the gRPC service")
     parser.add_argument("--jpegs", required=True, type=Path, help="folder of image files, sent in turn")
     parser.add_argument("--seconds", type=float, default=5, help="how long is measured (%(default)s)")

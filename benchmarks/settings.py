@@ -43,9 +43,7 @@ VARIANTS = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path, required=True, help="made by alexnet-build")
     parser.add_argument("--variant", action="append", metavar="SETTINGS", help="instead of the usual ones")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each variant (%(default)s)")

@@ -68,9 +68,7 @@ def build_command(environment: Mapping[str, str]) -> str:
         "--max-batch": environment["MAX_BATCH"],
         "--output": environment["MODEL_REPOSITORY"],
     }
-    return shlex.join(
-        ["alexnet-build", "repository", *(word for option in options.items() for word in option)]
-    )
+    return shlex.join(["alexnet-build", "repository", *(word for option in options.items() for word in option)])
 
 
 def why_build(manifest: Mapping[str, Any] | None, wanted: Wanted) -> list[str]:
@@ -87,9 +85,7 @@ def why_build(manifest: Mapping[str, Any] | None, wanted: Wanted) -> list[str]:
         "TensorRT": (manifest.get("builder_version"), wanted.builder_version),
         "compute capability": (manifest.get("compute_capability"), wanted.compute_capability),
     }
-    return [
-        f"{what}: {there} there, {here} here" for what, (there, here) in differences.items() if there != here
-    ]
+    return [f"{what}: {there} there, {here} here" for what, (there, here) in differences.items() if there != here]
 
 
 def newest_manifest(environment: Mapping[str, str]) -> dict[str, Any] | None:

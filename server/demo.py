@@ -1,6 +1,6 @@
 """make demo: serve a repository on free ports, classify photographs through it, stop.
 
-    python server/demo.py .demo/models build/alexnet_build/photographs
+python server/demo.py .demo/models build/alexnet_build/photographs
 """
 
 import json

@@ -37,9 +37,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the demo network, for ONNX Runtime; not to be written to."""
     folder = tmp_path_factory.mktemp("repository") / "models"
     command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--output", str(folder)]
-    built = subprocess.run(
-        [sys.executable, "-m", "alexnet_build", *command], cwd=ROOT, capture_output=True, text=True
-    )
+    built = subprocess.run([sys.executable, "-m", "alexnet_build", *command], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return folder
 

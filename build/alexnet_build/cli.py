@@ -43,9 +43,7 @@ Weights = Annotated[
         ".safetensors, .safetensors.xz, .pth, .ckpt, .npy",
     ),
 ]
-Labels = Annotated[
-    Path | None, typer.Option("--labels", help="Class names, one a line, for a file that has none.")
-]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one a line, for a file that has none.")]
 LocalResponseNorm = Annotated[
     bool | None, typer.Option("--lrn/--no-lrn", help="Local response normalisation; tensors cannot tell it.")
 ]
@@ -53,13 +51,15 @@ Trust = Annotated[bool, typer.Option("--trust", help="Unpickle any object in a w
 Precision = Annotated[PrecisionName, typer.Option("--precision", help="Arithmetic of the network itself.")]
 MaxBatch = Annotated[int, typer.Option("--max-batch", min=1, max=1024, help="Largest batch.")]
 Photographs = Annotated[
-    Path | None, typer.Option("--photographs", help="Folder to verify on; without it, photographs of the package.")
+    Path | None,
+    typer.Option("--photographs", help="Folder to verify on; without it, photographs of the package."),
 ]
 WorkspaceMiB = Annotated[
     int, typer.Option("--workspace-mib", min=1, help="Most scratch memory of a TensorRT tactic, in MiB.")
 ]
 TimingCache = Annotated[
-    Path | None, typer.Option("--timing-cache", help="File of measured TensorRT tactics; makes rebuilds quicker.")
+    Path | None,
+    typer.Option("--timing-cache", help="File of measured TensorRT tactics; makes rebuilds quicker."),
 ]
 
 app = typer.Typer(
@@ -100,7 +100,11 @@ def repository(
     trained = _load(weights, labels, lrn, trust)
     made = verified_engine(trained, engine.value, precision.value, options, compared)
     published = publish(
-        output, trained, made, preprocess_instances=preprocess_instances, command=shlex.join(["alexnet-build", *sys.argv[1:]])
+        output,
+        trained,
+        made,
+        preprocess_instances=preprocess_instances,
+        command=shlex.join(["alexnet-build", *sys.argv[1:]]),
     )
     print(f"{published.directory}")
     print(f"serve it with: alexnet-server run --repository {output}", file=sys.stderr)
@@ -189,7 +193,7 @@ def verify(
 
 app.command(epilog="Example: alexnet-build train --data flowers --epochs 90 --output runs/flowers")(train)
 app.command(
-    epilog="Example: alexnet-build compress --weights runs/flowers/weights.safetensors --data flowers --output runs/small"
+    epilog="Example: alexnet-build compress --weights runs/a/weights.safetensors --data flowers --output runs/small"
 )(compress)
 
 

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 Data = Annotated[
-    Path, typer.Option("--data", help="Folder with train/<label>/<photograph>, and val/, test/ if there are any.")
+    Path,
+    typer.Option("--data", help="Folder with train/<label>/<photograph>, and val/, test/ if there are any."),
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")]
 ValFraction = Annotated[
-    float, typer.Option("--val-fraction", min=0.0, max=0.9, help="Share of the training photographs to hold out.")
+    float,
+    typer.Option("--val-fraction", min=0.0, max=0.9, help="Share of the training photographs to hold out."),
 ]
 ArithmeticName = Annotated[
     str | None,

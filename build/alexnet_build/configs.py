@@ -93,9 +93,7 @@ def _alexnet(spec: ServingSpec) -> Any:
     config.backend = spec.engine
     config.default_model_filename = ENGINE_FILES[spec.engine]
     config.input.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
-    config.output.add(
-        name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes], label_filename=LABELS_FILE
-    )
+    config.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes], label_filename=LABELS_FILE)
     on_gpu = spec.engine == "tensorrt"
     kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     config.instance_group.add(count=1, kind=kind)
@@ -105,9 +103,7 @@ def _alexnet(spec: ServingSpec) -> Any:
     for batch_size in dict.fromkeys((1, spec.max_batch)):
         warmup = config.model_warmup.add(name=f"batch of {batch_size}", batch_size=batch_size)
         warmup.inputs[PIXELS].CopyFrom(
-            pb.ModelWarmup.Input(
-                data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec), input_data_file=WARMUP_PIXELS
-            )
+            pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec), input_data_file=WARMUP_PIXELS)
         )
     return config
 

@@ -64,8 +64,8 @@ class NetworkSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
         """The specification that ``to_dict`` wrote."""
-        tuples = {key: tuple(values[key]) for key in ("labels", "mean", "std") if key in values}
-        return cls(**{**values, **tuples})
+        tuples: dict[str, Any] = {key: tuple(values[key]) for key in ("labels", "mean", "std") if key in values}
+        return cls(**(values | tuples))
 
     def with_labels(self, labels: Sequence[str]) -> NetworkSpec:
         """The same network with other classes."""
@@ -113,7 +113,7 @@ class AlexNet2012(nn.Module):
         # Caffe's constants, which the published weights were trained with: alpha is divided by size, k is 1.
         self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.batch_norms = nn.ModuleDict(_batch_norms() if batch_norm else {})
+        self.batch_norms = nn.ModuleDict(_batch_norms() if batch_norm else None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores before the softmax.
@@ -146,6 +146,9 @@ class AlexNet2012(nn.Module):
         + eps) and b' = (b - mean) * gamma / sqrt(var + eps) + beta.
         """
         for name, norm in self.batch_norms.items():
+            assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             layer = getattr(self, name)
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
@@ -169,6 +172,9 @@ class ServingGraph(nn.Module):
         spec: Names the normalisation.
         half: Run the network itself in FP16; normalisation and softmax stay in FP32.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: nn.Module, spec: NetworkSpec, *, half: bool = False) -> None:
         super().__init__()
@@ -201,6 +207,4 @@ def network_from_spec(spec: NetworkSpec) -> nn.Module:
         from torchvision.models import alexnet
 
         return alexnet(num_classes=spec.classes).eval()
-    return AlexNet2012(
-        spec.classes, grouped=spec.grouped, local_response_norm=spec.local_response_norm
-    ).eval()
+    return AlexNet2012(spec.classes, grouped=spec.grouped, local_response_norm=spec.local_response_norm).eval()

@@ -42,7 +42,11 @@ def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: Precisi
     size = trained.spec.image_size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     # The exporter speaks to stdout and warns of its own internals; results alone belong on stdout.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        _quiet("torch.onnx", "onnxscript"),
+    ):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(

@@ -185,7 +185,7 @@ def _save_timing_cache(config: Any, path: Path | None) -> None:
 
 
 def _logger(trt: ModuleType) -> Any:
-    class CollectingLogger(trt.ILogger):  # type: ignore[name-defined, misc]
+    class CollectingLogger(trt.ILogger):  # type: ignore[name-defined]
         """Keeps warnings and errors for the message of an exception; shows nothing itself."""
 
         def __init__(self) -> None:
@@ -200,7 +200,7 @@ def _logger(trt: ModuleType) -> Any:
 
 
 def _progress_monitor(trt: ModuleType) -> Any:
-    class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+    class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         """Writes the builder's outermost phase and its step to a terminal."""
 
         def __init__(self) -> None:
@@ -214,7 +214,12 @@ def _progress_monitor(trt: ModuleType) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if self.shown and phase_name in self.total:
-                print(f"\r{phase_name}: {step + 1}/{self.total[phase_name]}   ", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r{phase_name}: {step + 1}/{self.total[phase_name]}   ",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
             return True  # go on; False would cancel the build
 
         def phase_finish(self, phase_name: str) -> None:

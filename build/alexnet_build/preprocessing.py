@@ -47,6 +47,4 @@ def pixels_from_photograph(path: Path, size: int, resize_short_side: int) -> np.
     Raises:
         ValueError: The file is no image that can be read.
     """
-    return _image_preprocessing().pixels_from_image(
-        path.read_bytes(), size, resize_short_side=resize_short_side
-    )
+    return _image_preprocessing().pixels_from_image(path.read_bytes(), size, resize_short_side=resize_short_side)

@@ -54,7 +54,12 @@ class Published:
 
 
 def publish(
-    repository: Path, trained: TrainedNetwork, engine: Engine, *, preprocess_instances: int = 2, command: str = ""
+    repository: Path,
+    trained: TrainedNetwork,
+    engine: Engine,
+    *,
+    preprocess_instances: int = 2,
+    command: str = "",
 ) -> Published:
     """Add an engine to a repository, making the repository if there is none.
 

@@ -121,7 +121,8 @@ def parity(reference: np.ndarray, infer: Infer, pixels: np.ndarray, names: Seque
         max_batch: Largest batch of the engine; it is used, and so is a batch of 1.
     """
     sizes = [1, max_batch]
-    answers, start = [], 0
+    answers: list[np.ndarray] = []
+    start = 0
     while start < len(pixels):
         size = sizes[len(answers)] if len(answers) < len(sizes) else max_batch
         answers.append(infer(pixels[start : start + size]))

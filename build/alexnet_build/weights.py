@@ -45,7 +45,11 @@ class TrainedNetwork:
 
 
 def load_weights(
-    source: str, *, labels: Sequence[str] | None = None, local_response_norm: bool | None = None, trust: bool = False
+    source: str,
+    *,
+    labels: Sequence[str] | None = None,
+    local_response_norm: bool | None = None,
+    trust: bool = False,
 ) -> TrainedNetwork:
     """Load a network by name or from a file.
 

@@ -7,7 +7,7 @@ which; the shape of the first convolution tells the architecture, the last layer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -86,11 +86,11 @@ def _default_labels(classes: int) -> tuple[str, ...]:
     return imagenet_labels() if classes == 1000 else tuple(f"class {index}" for index in range(classes))
 
 
-def _in_order(names: object) -> list[str]:
+def _in_order(names: Iterable[str]) -> list[str]:
     """Names sorted by the numbers in them, so that features.10 comes after features.8."""
     import re
 
-    def key(name: str) -> list[object]:
+    def key(name: str) -> list[int | str]:
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
-    return sorted(names, key=key)  # type: ignore[call-overload, no-any-return]
+    return sorted(names, key=key)

@@ -60,11 +60,7 @@ def parse_address(text: str) -> Address:
     else:
         host, colon, port = text.partition(":")
         well_formed = True
-    if (
-        not well_formed
-        or not host
-        or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536))
-    ):
+    if not well_formed or not host or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)):
         raise InvalidSetting(f"the address {text!r} cannot be read; {expected}")
     return Address(host, int(port) if port else GRPC_PORT)
 
@@ -90,9 +86,7 @@ def target_from_url(url: str) -> str:
     if all(ip.version == 4 for ip, _ in endpoints):
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in endpoints)
     # one list holds one family: IPv4 addresses in it are written the IPv6 way, ::ffff:a.b.c.d
-    return "ipv6:" + ",".join(
-        f"[{ip if ip.version == 6 else f'::ffff:{ip}'}]:{port}" for ip, port in endpoints
-    )
+    return "ipv6:" + ",".join(f"[{ip if ip.version == 6 else f'::ffff:{ip}'}]:{port}" for ip, port in endpoints)
 
 
 def is_loopback(url: str) -> bool:

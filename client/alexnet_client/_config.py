@@ -48,9 +48,7 @@ class Settings:
         if not self.model:
             raise InvalidSetting("model is empty; expected the name of the ensemble, such as 'classifier'")
         if self.model_version and not (self.model_version.isascii() and self.model_version.isdecimal()):
-            raise InvalidSetting(
-                f"model_version is {self.model_version!r}; expected digits, or '' for the newest"
-            )
+            raise InvalidSetting(f"model_version is {self.model_version!r}; expected digits, or '' for the newest")
         if self.retries != 0:
             checked_count("retries", self.retries)
 

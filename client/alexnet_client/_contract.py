@@ -52,8 +52,6 @@ def contract_from_metadata(metadata: ModelMetadata, *, url: str) -> Contract:
 
 def _listed(tensors: tuple[TensorMetadata, ...]) -> str:
     return (
-        ", ".join(
-            f"{t.name} {t.datatype} {['N' if n == -1 else n for n in t.shape]}" for t in tensors
-        ).replace("'", "")
+        ", ".join(f"{t.name} {t.datatype} {['N' if n == -1 else n for n in t.shape]}" for t in tensors).replace("'", "")
         or "none"
     )

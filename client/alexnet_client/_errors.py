@@ -36,14 +36,10 @@ class AlexNetClientError(Exception):
     safe_to_retry: ClassVar[bool] = False
     default_hint: ClassVar[str] = ""
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, status: str | None = None, url: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, status: str | None = None, url: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = (self.default_hint if hint is None else hint).replace(
-            "{url}", f" --url {url}" if url else ""
-        )
+        self.hint = (self.default_hint if hint is None else hint).replace("{url}", f" --url {url}" if url else "")
         self.status = status
 
     def __str__(self) -> str:
@@ -61,9 +57,7 @@ class InvalidImage(AlexNetClientError):
 class DeadlineExceeded(AlexNetClientError):
     """No answer within ``deadline_s``."""
 
-    default_hint = (
-        "Give it more time (deadline_s, --deadline) or look at the server: alexnet-client status{url}"
-    )
+    default_hint = "Give it more time (deadline_s, --deadline) or look at the server: alexnet-client status{url}"
 
 
 class Cancelled(AlexNetClientError):
@@ -84,9 +78,7 @@ class ServerOverloaded(AlexNetClientError):
     """The server's queue is full; tried again until the deadline."""
 
     safe_to_retry = True
-    default_hint = (
-        "Lower the concurrency (concurrency=, --concurrency) or allow more time (deadline_s, --deadline)"
-    )
+    default_hint = "Lower the concurrency (concurrency=, --concurrency) or allow more time (deadline_s, --deadline)"
 
 
 class ServerFault(AlexNetClientError):

@@ -44,9 +44,7 @@ class ClientState:
         Raises:
             InvalidSetting: ``deadline_s`` is not a number of seconds above 0.
         """
-        seconds = (
-            self.settings.deadline_s if deadline_s is None else checked_seconds("deadline_s", deadline_s)
-        )
+        seconds = self.settings.deadline_s if deadline_s is None else checked_seconds("deadline_s", deadline_s)
         return Deadline(seconds, self.now_s, url=self.settings.url)
 
 
@@ -91,9 +89,7 @@ def labels(state: ClientState, deadline: Deadline) -> Flow[list[str]]:
     by_index = sorted(predictions, key=lambda prediction: prediction.index)
     class_count = (yield from read_contract(state, deadline, 0)).class_count
     if [prediction.index for prediction in by_index] != list(range(class_count)):
-        raise ProtocolMismatch(
-            f"the server answered {len(by_index)} of {class_count} classes", url=state.settings.url
-        )
+        raise ProtocolMismatch(f"the server answered {len(by_index)} of {class_count} classes", url=state.settings.url)
     return [prediction.label for prediction in by_index]
 
 

@@ -88,9 +88,7 @@ def _ensure_ready(state: ClientState, timeout: Deadline) -> Flow[None]:
         raise fault
 
 
-def _models(
-    state: ClientState, deadline: Deadline
-) -> Flow[tuple[tuple[ModelStatus, ...], AlexNetClientError | None]]:
+def _models(state: ClientState, deadline: Deadline) -> Flow[tuple[tuple[ModelStatus, ...], AlexNetClientError | None]]:
     """The ensemble and what it is composed of; and why the latter is not known, if it is not."""
     settings, fault = state.settings, None
     try:

@@ -81,12 +81,7 @@ def png_from_pixels(pixels: Any) -> bytes:
         InvalidImage: Another shape or dtype; converting it silently would guess at its range.
     """
     shape = tuple(pixels.shape)
-    if (
-        str(pixels.dtype) != "uint8"
-        or len(shape) not in (2, 3)
-        or shape[2:] not in ((), (1,), (3,))
-        or 0 in shape
-    ):
+    if str(pixels.dtype) != "uint8" or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)) or 0 in shape:
         raise InvalidImage(
             f"an array of shape {shape} and dtype {pixels.dtype} is not an image; "
             "expected (height, width, 3) RGB or (height, width) grey, uint8"
@@ -96,16 +91,13 @@ def png_from_pixels(pixels: Any) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
 
 
 def _bytes_from_path(path: str) -> bytes:
     if path.startswith(("http://", "https://")):
-        raise InvalidImage(
-            f"{path}: this client reads no web addresses; download it first and pass its bytes"
-        )
+        raise InvalidImage(f"{path}: this client reads no web addresses; download it first and pass its bytes")
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

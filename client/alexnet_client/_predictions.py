@@ -61,6 +61,4 @@ def _prediction_from_element(element: bytes) -> Prediction:
     try:
         return Prediction(label=label, index=int(index), score=float(score))
     except ValueError:
-        raise ProtocolMismatch(
-            f"the server answered {element!r} where value:index:label was expected"
-        ) from None
+        raise ProtocolMismatch(f"the server answered {element!r} where value:index:label was expected") from None

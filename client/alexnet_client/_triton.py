@@ -35,9 +35,7 @@ def infer_request(call: calls.Infer, timeout_s: float) -> Any:
 def elements_from_reply(reply: Any) -> list[bytes]:
     """The elements of the first output, BYTES [1, k]."""
     if len(reply.raw_output_contents) != 1:
-        raise ProtocolMismatch(
-            f"the server answered {len(reply.raw_output_contents)} outputs where 1 was expected"
-        )
+        raise ProtocolMismatch(f"the server answered {len(reply.raw_output_contents)} outputs where 1 was expected")
     raw, elements, at = reply.raw_output_contents[0], [], 0
     while at < len(raw):
         (length,) = struct.unpack_from("<I", raw, at)

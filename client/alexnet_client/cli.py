@@ -37,9 +37,7 @@ Url = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Option("--model", help="Name of the ensemble.")]
-Deadline = Annotated[
-    float, typer.Option("--deadline", metavar="S", min=MOMENT_S, help="Seconds to answer in.")
-]
+Deadline = Annotated[float, typer.Option("--deadline", metavar="S", min=MOMENT_S, help="Seconds to answer in.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
@@ -52,9 +50,7 @@ class Format(str, enum.Enum):
     csv = "csv"
 
 
-@app.command(
-    epilog="Example: [bold]alexnet-client classify cat.jpg photographs/ 'scans/*.png' --format jsonl[/]"
-)
+@app.command(epilog="Example: [bold]alexnet-client classify cat.jpg photographs/ 'scans/*.png' --format jsonl[/]")
 def classify(
     paths: Annotated[
         list[str],
@@ -64,9 +60,7 @@ def classify(
         ),
     ],
     url: Url = DEFAULT_URL,
-    top: Annotated[
-        int, typer.Option("--top", metavar="K", min=1, help="Labels for each image.")
-    ] = DEFAULT_TOP_K,
+    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Labels for each image.")] = DEFAULT_TOP_K,
     format: Annotated[Format, typer.Option("--format", help="How to write results.")] = Format.table,
     concurrency: Annotated[
         int, typer.Option("--concurrency", metavar="N", min=1, help="Images under way at once.")
@@ -128,14 +122,10 @@ def status(
             raise typer.Exit(FAILED)
 
 
-@app.command(
-    epilog="Example: [bold]alexnet-client wait --timeout 120 && alexnet-client classify photographs/[/]"
-)
+@app.command(epilog="Example: [bold]alexnet-client wait --timeout 120 && alexnet-client classify photographs/[/]")
 def wait(
     url: Url = DEFAULT_URL,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=MOMENT_S, help="Seconds to wait.")
-    ] = 60.0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=MOMENT_S, help="Seconds to wait.")] = 60.0,
     model: Model = DEFAULT_MODEL,
 ) -> None:
     """Wait until every server classifies: all models ready, and a test image answered."""

@@ -51,9 +51,7 @@ def server_environment(server: TritonServer) -> dict[str, str]:
     # The stub embeds a Python and takes its site-packages from the first python3 on PATH. That one must be
     # the Python running here, and the library it loads must be the same build, not the distribution's of
     # the same version.
-    environment["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]
-    )
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
     environment.pop("PYTHONHOME", None)
     libraries = [
         sysconfig.get_config_var("LIBDIR"),

@@ -44,18 +44,14 @@ def run(
     repository: RepositoryOption,
     triton_flags: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="TRITONSERVER_FLAG", help="After --, as --name=value: passed on to tritonserver."
-        ),
+        typer.Argument(metavar="TRITONSERVER_FLAG", help="After --, as --name=value: passed on to tritonserver."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="Port of HTTP.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics.")] = 8002,
     tritonserver: TritonserverOption = None,
-    log: Annotated[
-        Path | None, typer.Option(help="A file for all that tritonserver writes.", metavar="FILE")
-    ] = None,
+    log: Annotated[Path | None, typer.Option(help="A file for all that tritonserver writes.", metavar="FILE")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="All of it on stderr too.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds until every model must be ready.")] = 120.0,
 ) -> None:
@@ -116,9 +112,7 @@ def check(
         typer.echo("\n".join(str(finding) for finding in findings))
     else:
         names = ", ".join(model.name for model in situation.models)
-        typer.echo(
-            f"{names}: nothing is in the way of serving {situation.repository} with {situation.server}"
-        )
+        typer.echo(f"{names}: nothing is in the way of serving {situation.repository} with {situation.server}")
     raise typer.Exit(1 if findings else 0)
 
 

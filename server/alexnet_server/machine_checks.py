@@ -130,9 +130,7 @@ print(json.dumps(found))
 """
 
 
-def _probe_packages(
-    python: str, packages: list[str], environment: dict[str, str]
-) -> dict[str, tuple[str, str]]:
+def _probe_packages(python: str, packages: list[str], environment: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Import packages in another Python; return each one's version, and what went wrong."""
     # From / and without PYTHONPATH, so that what is imported is what the stub would import.
     environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
@@ -147,6 +145,4 @@ def _probe_packages(
     if probe.returncode != 0:
         problem = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
         return dict.fromkeys(packages, ("", f"{python} fails: {problem}"))
-    return {
-        package: (found[0], found[1]) for package, found in json.loads(probe.stdout.splitlines()[-1]).items()
-    }
+    return {package: (found[0], found[1]) for package, found in json.loads(probe.stdout.splitlines()[-1]).items()}

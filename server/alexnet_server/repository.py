@@ -113,9 +113,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
     except text_format.ParseError as error:
         return ModelFolder(folder, None, f"config.pbtxt is not a model config: {error}")
     if config.name not in ("", folder.name):
-        return ModelFolder(
-            folder, None, f"config.pbtxt names the model {config.name!r}, the folder {folder.name!r}"
-        )
+        return ModelFolder(folder, None, f"config.pbtxt names the model {config.name!r}, the folder {folder.name!r}")
     return ModelFolder(folder, config)
 
 

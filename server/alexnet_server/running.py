@@ -75,9 +75,7 @@ class RunningServer:
             raise self._lost(f"tritonserver ended with exit code {self._process.exit_code()}")
         lost = self._stubs.lost_instances()
         if lost:
-            raise self._lost(
-                f"the process of {', '.join(lost)} died, which Triton goes on reporting as ready"
-            )
+            raise self._lost(f"the process of {', '.join(lost)} died, which Triton goes on reporting as ready")
         missing = [model for model in self.models if self._get(f"/v2/models/{model}/ready") is None]
         # Asked once more: a machine under full load can miss one answer.
         missing = [model for model in missing if self._get(f"/v2/models/{model}/ready") is None]

@@ -89,9 +89,7 @@ def running_server(
         ]
         process = TritonProcess(command, server_environment(situation.server), log_file, verbose=verbose)
         stack.callback(process.stop)
-        server = RunningServer(
-            repository, situation.server, host, ports, models, process, StubWatch(process.pid)
-        )
+        server = RunningServer(repository, situation.server, host, ports, models, process, StubWatch(process.pid))
         address = server.http_url.removeprefix("http://")
         wait_until_ready(process, address, models, timeout_s=timeout_s, cancelled=cancelled)
         server.check()  # from here on it knows its models' processes

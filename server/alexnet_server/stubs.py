@@ -59,7 +59,5 @@ def read_children(parent_pid: int) -> list[Child]:
         except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
             continue
         is_stub = arguments[0].endswith("triton_python_backend_stub") and len(arguments) > _INSTANCE_ARGUMENT
-        children.append(
-            Child(int(folder.name), state in "ZX", arguments[_INSTANCE_ARGUMENT] if is_stub else "")
-        )
+        children.append(Child(int(folder.name), state in "ZX", arguments[_INSTANCE_ARGUMENT] if is_stub else ""))
     return children

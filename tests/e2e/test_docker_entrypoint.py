@@ -150,9 +150,7 @@ def test_entrypoint_refuses_a_variable_that_it_does_not_understand(repository: P
     finished = run_entrypoint(repository, TENSORRT_VERSION_COMPATIBLE="yes")
 
     assert finished.returncode == 2
-    assert finished.stderr == (
-        "alexnet-triton: TENSORRT_VERSION_COMPATIBLE is 'yes', expected true or false\n"
-    )
+    assert finished.stderr == ("alexnet-triton: TENSORRT_VERSION_COMPATIBLE is 'yes', expected true or false\n")
 
 
 @pytest.mark.parametrize(("size_mib", "hints"), [(64, True), (1024, False)], ids=["64 MiB", "1 GiB"])

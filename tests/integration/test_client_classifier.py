@@ -76,13 +76,9 @@ def test_every_kind_of_input_of_the_same_pixels_gives_the_same_answer(
     encoded = io.BytesIO()
     upright.save(encoded, "PNG")
     encoded.seek(0)
-    answers = [
-        classifier.classify(image) for image in (upright, np.asarray(upright), encoded.getvalue(), encoded)
-    ]
+    answers = [classifier.classify(image) for image in (upright, np.asarray(upright), encoded.getvalue(), encoded)]
     assert answers[1:] == answers[:1] * 3
-    assert (
-        classifier.classify(path) == classifier.classify(str(path)) == classifier.classify(path.read_bytes())
-    )
+    assert classifier.classify(path) == classifier.classify(str(path)) == classifier.classify(path.read_bytes())
 
 
 def test_status_names_the_server_and_every_composing_model(classifier: Classifier, server: Any) -> None:
@@ -156,9 +152,7 @@ def test_dead_address_among_several_is_left_out(
             assert_same(result.predictions, expected)
 
 
-def test_single_host_name_is_resolved_by_grpc(
-    classifier: Classifier, server: Any, photographs: list[Path]
-) -> None:
+def test_single_host_name_is_resolved_by_grpc(classifier: Classifier, server: Any, photographs: list[Path]) -> None:
     port = server.grpc_url.rsplit(":", 1)[1]
     for url in (f"localhost:{port}", f"dns:///localhost:{port}"):
         with Classifier(url) as by_name:

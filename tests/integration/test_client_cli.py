@@ -36,9 +36,7 @@ def album(tmp_path: Path, photographs: list[Path]) -> Path:
 
 def run(environment: dict[str, str], *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [*CLIENT, *map(str, arguments)]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=GIVE_UP_S, env=environment
-    )
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=GIVE_UP_S, env=environment)
 
 
 def test_broken_image_in_a_directory_fails_alone_and_the_exit_status_says_so(

@@ -22,9 +22,7 @@ def client(server: Any) -> grpcclient.InferenceServerClient:
         yield client
 
 
-def classify(
-    client: grpcclient.InferenceServerClient, images: list[bytes], class_count: int = 3
-) -> np.ndarray:
+def classify(client: grpcclient.InferenceServerClient, images: list[bytes], class_count: int = 3) -> np.ndarray:
     """Return what the classification extension answers: (N, class_count) of b"value:index:label"."""
     image = grpcclient.InferInput("IMAGE", [len(images), 1], "BYTES")
     image.set_data_from_numpy(np.array(images, dtype=object).reshape(-1, 1))
@@ -43,9 +41,7 @@ def test_request_gets_an_answer_for_every_photograph_of_different_sizes_and_form
     client: grpcclient.InferenceServerClient, photographs: list[Path]
 ) -> None:
     with Image.open(photographs[0]) as photograph:
-        versions = [
-            photograph.convert("RGB").resize(size) for size in ((300, 500), (640, 480), (1024, 300), (90, 90))
-        ]
+        versions = [photograph.convert("RGB").resize(size) for size in ((300, 500), (640, 480), (1024, 300), (90, 90))]
     images = [encode(v, f) for v, f in zip(versions, ("PNG", "WEBP", "BMP", "TIFF"), strict=True)]
     images += [encode(versions[0].convert("P"), "GIF"), *(path.read_bytes() for path in photographs)]
 

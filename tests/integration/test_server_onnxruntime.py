@@ -77,8 +77,6 @@ def test_coalesced_requests_run_as_one_and_each_gets_its_own_rows(coalescing_ser
 
 def test_probabilities_of_each_image_sum_to_one(server: Any) -> None:
     with grpcclient.InferenceServerClient(server.grpc_url) as client:
-        answer = client.infer(
-            "alexnet", [input_from_pixels(random_pixels(server, 4))], client_timeout=DEADLINE_S
-        )
+        answer = client.infer("alexnet", [input_from_pixels(random_pixels(server, 4))], client_timeout=DEADLINE_S)
 
     np.testing.assert_allclose(answer.as_numpy("PROBABILITIES").sum(axis=1), np.ones(4), atol=1e-4)

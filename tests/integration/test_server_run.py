@@ -39,9 +39,7 @@ def shared_memory_of(pid: int) -> list[Path]:
 
 def stub_of(server_pid: int, model: str) -> psutil.Process:
     return next(
-        child
-        for child in psutil.Process(server_pid).children()
-        if any(model in part for part in child.cmdline()[8:])
+        child for child in psutil.Process(server_pid).children() if any(model in part for part in child.cmdline()[8:])
     )
 
 
@@ -208,12 +206,8 @@ def test_triton_flags_and_log_file_reach_the_server(repository: Path, tmp_path: 
     assert "from-the-test" in log.read_text()
 
 
-def test_run_names_a_log_that_cannot_be_written(
-    repository: Path, tmp_path: Path, port_options: list[str]
-) -> None:
-    refused = run_command(
-        "run", "--repository", str(repository), *port_options, "--log", str(tmp_path / "no" / "log")
-    )
+def test_run_names_a_log_that_cannot_be_written(repository: Path, tmp_path: Path, port_options: list[str]) -> None:
+    refused = run_command("run", "--repository", str(repository), *port_options, "--log", str(tmp_path / "no" / "log"))
 
     assert refused.returncode == 1
     assert "the log" in refused.stderr
@@ -228,9 +222,7 @@ def test_start_fails_with_tritons_words_when_a_model_does_not_load(repository: P
         pass
 
 
-def test_start_fails_with_both_sides_when_config_and_onnx_file_disagree(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_start_fails_with_both_sides_when_config_and_onnx_file_disagree(repository: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(repository, tmp_path / "broken")
     config = broken / "alexnet" / "config.pbtxt"
     config.write_text(config.read_text().replace("TYPE_UINT8", "TYPE_INT8"))

@@ -23,6 +23,9 @@ class ClassifierTraining(lightning.LightningModule):
         recipe: Optimiser, schedule and loss.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, spec: NetworkSpec, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.spec, self.recipe = network, spec, recipe

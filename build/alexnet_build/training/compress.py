@@ -48,7 +48,13 @@ class CompressionReport:
 
 
 def compress(
-    parent: TrainedNetwork, folder: DataFolder, recipe: Recipe, how: Shrinking, output: Path, *, progress: bool = True
+    parent: TrainedNetwork,
+    folder: DataFolder,
+    recipe: Recipe,
+    how: Shrinking,
+    output: Path,
+    *,
+    progress: bool = True,
 ) -> CompressionReport:
     """Prune, retrain, quantise and pack a network.
 

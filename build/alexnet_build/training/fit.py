@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def lightning_trainer(
         )
     if recipe.average_decay:
         watchers.append(callbacks.EMAWeightAveraging(decay=recipe.average_decay))
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises
+    _quiet_lightning()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -127,6 +128,16 @@ def lightning_trainer(
     )  # fmt: skip
 
 
+def _quiet_lightning() -> None:
+    """Its advertisements, and advice that does not hold where photographs are decoded once, on the device."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        "The '.*_dataloader' does not have many workers", "Total length of .* across ranks is zero",
+        "The number of training batches", "Checkpoint directory .* exists", "`isinstance\\(treespec, LeafSpec\\)`",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", message=f".*{message}")
+
+
 def _trainable_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
     if recipe.architecture != "paper2012":
         return network_from_spec(spec).train().to(memory_format=torch.channels_last)
@@ -134,7 +145,7 @@ def _trainable_network(spec: NetworkSpec, recipe: Recipe) -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):  # He et al. 2015; the paper's N(0, 0.01) dies in fc6 here
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            nn.init.constant_(layer.bias, 0.0)  # type: ignore[arg-type]
     nn.init.normal_(network.fc8.weight, std=0.01)
     return network.to(memory_format=torch.channels_last)
 

@@ -108,6 +108,4 @@ def _held_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 
 
 def _subset(split: Split, indices: Sequence[int]) -> Split:
-    return Split(
-        tuple(split.paths[i] for i in indices), tuple(split.targets[i] for i in indices), split.labels
-    )
+    return Split(tuple(split.paths[i] for i in indices), tuple(split.targets[i] for i in indices), split.labels)

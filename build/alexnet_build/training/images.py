@@ -91,7 +91,5 @@ def _decode_all(paths: Sequence[Path], decode: Callable[[Path], Any]) -> list[An
         decoded = list(pool.map(attempt, paths))
     if broken := [str(result) for result in decoded if isinstance(result, DataError)]:
         listed = "\n  ".join(broken[:20])
-        raise DataError(
-            f"{len(broken)} of {len(paths)} photographs cannot be read; mend or delete them:\n  {listed}"
-        )
+        raise DataError(f"{len(broken)} of {len(paths)} photographs cannot be read; mend or delete them:\n  {listed}")
     return decoded

@@ -53,6 +53,9 @@ class Shrinking:
 class SparseGrid(nn.Module):
     """Weight parametrisation: zero where pruned, rounded to levels once there is a step size."""
 
+    mask: Tensor
+    steps: Tensor
+
     def __init__(self, weight: Tensor, bits: int) -> None:
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
@@ -100,7 +103,7 @@ class ShrinkSchedule(callbacks.Callback):
             for layer in layers.values():
                 grid = _grid(layer)
                 if not grid.rounding:
-                    grid.start_rounding(layer.parametrizations.weight.original)
+                    grid.start_rounding(_original(layer))
 
 
 class ShrinkTraining(ClassifierTraining):
@@ -132,7 +135,10 @@ class ShrinkTraining(ClassifierTraining):
             taught = self._parent[0](normalised)
         heat = self.how.temperature
         divergence = functional.kl_div(
-            (logits / heat).log_softmax(1), (taught / heat).log_softmax(1), reduction="batchmean", log_target=True
+            (logits / heat).log_softmax(1),
+            (taught / heat).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
         )
         labelled = functional.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         share = self.how.distillation
@@ -165,14 +171,23 @@ def prune_to(layers: dict[str, nn.Module], sparsity: float) -> None:
 
 
 def _lamp_scores(layer: nn.Module) -> Tensor:
-    squares = (layer.parametrizations.weight.original * _grid(layer).mask).flatten().square()
+    squares = (_original(layer) * _grid(layer).mask).flatten().square()
     ascending, order = squares.sort()
     not_smaller = ascending.flip(0).cumsum(0).flip(0).clamp(min=1e-30)
     return torch.empty_like(squares).scatter_(0, order, ascending / not_smaller)
 
 
 def _grid(layer: nn.Module) -> SparseGrid:
-    return layer.parametrizations.weight[0]  # type: ignore[no-any-return, union-attr, index]
+    grid = layer.parametrizations.weight[0]  # type: ignore[union-attr, index]
+    assert isinstance(grid, SparseGrid)
+    return grid
+
+
+def _original(layer: nn.Module) -> Tensor:
+    """The weight that is trained, before pruning and rounding."""
+    original = layer.parametrizations.weight.original  # type: ignore[union-attr]
+    assert isinstance(original, Tensor)
+    return original
 
 
 def shrunk_network(module: ShrinkTraining) -> tuple[TrainedNetwork, dict[str, np.ndarray]]:

@@ -17,9 +17,7 @@ from typing import IO
 from alexnet_client._many import NOTHING_YET
 
 # What the server decodes. Only directories are filtered by it: a file that was named is always sent.
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"})
 STDIN = "-"
 STDIN_POLL_S = 0.1  # how long a finished result may wait while the pipe is silent
 STDIN_AHEAD = 1024  # paths read from the pipe and not yet used

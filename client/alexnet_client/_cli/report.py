@@ -30,9 +30,7 @@ def row_from_status(status: ServerStatus | AlexNetClientError, url: str) -> dict
 
 def print_status(console: Console, status: ServerStatus) -> None:
     """One server: its version, a line a model, and whether it classifies."""
-    console.print(
-        f"[bold]{escape(status.url)}[/]  {escape(status.name)} {escape(status.version)}", highlight=False
-    )
+    console.print(f"[bold]{escape(status.url)}[/]  {escape(status.name)} {escape(status.version)}", highlight=False)
     width = max(len(name) for name in ("server", *(model.name for model in status.models)))
     lines = [("server", status.live and status.ready, "" if status.ready else "live" if status.live else "")]
     for model in status.models:

@@ -56,9 +56,7 @@ class TableWriter:
         for rank, prediction in enumerate(result.predictions):
             first = rank == 0
             start = name if first else Text(" " * self._name_width)
-            line = Text.assemble(
-                start, GAP, self._prediction(prediction, first), GAP, (time if first else "", "dim")
-            )
+            line = Text.assemble(start, GAP, self._prediction(prediction, first), GAP, (time if first else "", "dim"))
             self._print(line)
 
     def end(self) -> None:
@@ -76,12 +74,8 @@ class TableWriter:
             name = Text(" " * self._name_width)
 
     def _prediction(self, prediction: Prediction, first: bool) -> Text:
-        label = self._fit(
-            prediction.label or f"(class {prediction.index})", self._label_width, keep_end=False
-        )
-        line = Text.assemble(
-            (label, "bold" if first else ""), GAP, f"{prediction.score:.4f}".rjust(SCORE_WIDTH)
-        )
+        label = self._fit(prediction.label or f"(class {prediction.index})", self._label_width, keep_end=False)
+        line = Text.assemble((label, "bold" if first else ""), GAP, f"{prediction.score:.4f}".rjust(SCORE_WIDTH))
         if self._bar_width:
             line.append(GAP)
             line.append(bar(prediction.score, self._bar_width), style="green" if first else "bright_black")

@@ -88,9 +88,7 @@ def preprocess_into(
     crop_size = out.shape[0]
     stored = open_image(image_bytes)
     width, height = stored.size
-    image = load_pixels(
-        stored, draft_short_side=DRAFT_FACTOR * resize_short_side, max_image_pixels=max_image_pixels
-    )
+    image = load_pixels(stored, draft_short_side=DRAFT_FACTOR * resize_short_side, max_image_pixels=max_image_pixels)
     orientation = read_orientation(image)
     # The crop is worked out in the full image: a drafted one has rounded sides, and so another crop.
     shrunk = max(1, round(width / image.width))  # 1, 2, 4 or 8
@@ -128,9 +126,7 @@ def decode(
     Raises:
         ImageError: empty, unknown format, damaged, truncated, too large, or values of no known range.
     """
-    return load_pixels(
-        open_image(image_bytes), draft_short_side=draft_short_side, max_image_pixels=max_image_pixels
-    )
+    return load_pixels(open_image(image_bytes), draft_short_side=draft_short_side, max_image_pixels=max_image_pixels)
 
 
 def load_pixels(image: Image.Image, *, draft_short_side: int | None, max_image_pixels: int) -> Image.Image:
@@ -196,18 +192,14 @@ def rgb_from_any_mode(image: Image.Image) -> Image.Image:
         lowest, highest = greys.min(), greys.max()
         limit = 65535 if image.mode == "I" else 255
         if not (lowest >= 0 and highest <= limit):  # written so that NaN is refused
-            raise ImageError(
-                f"unsupported 32-bit grey image: values from {lowest} to {highest}, expected 0 to {limit}"
-            )
+            raise ImageError(f"unsupported 32-bit grey image: values from {lowest} to {highest}, expected 0 to {limit}")
         if image.mode == "I":
             return Image.fromarray((greys >> 8).astype(np.uint8))
         return Image.fromarray(np.rint(greys * (255 if highest <= 1 else 1)).astype(np.uint8))
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise ImageError(
-            f"unsupported {image.format} image: no conversion from mode {image.mode} to RGB"
-        ) from error
+        raise ImageError(f"unsupported {image.format} image: no conversion from mode {image.mode} to RGB") from error
 
 
 def read_orientation(image: Image.Image) -> int:

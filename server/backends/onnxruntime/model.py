@@ -53,9 +53,7 @@ class TritonPythonModel:
         self.batched = config.get("max_batch_size", 0) > 0
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
-        self.session = onnxruntime.InferenceSession(
-            path, session_options(config), providers=["CPUExecutionProvider"]
-        )
+        self.session = onnxruntime.InferenceSession(path, session_options(config), providers=["CPUExecutionProvider"])
         differences = [
             *compare_tensors("input", config["input"], self.session.get_inputs(), self.batched),
             *compare_tensors("output", config["output"], self.session.get_outputs(), self.batched),
@@ -87,9 +85,7 @@ class TritonPythonModel:
             feeds[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         try:
             outputs = self.session.run(self.output_names, feeds)
-        except (
-            Exception
-        ) as fault:  # ONNX Runtime's exceptions share no base; Triton already checked the inputs
+        except Exception as fault:  # ONNX Runtime's exceptions share no base; Triton already checked the inputs
             error = pb_utils.TritonError(f"ONNX Runtime failed: {fault}", pb_utils.TritonError.INTERNAL)
             return [pb_utils.InferenceResponse(error=error) for _ in requests]
         if batch_sizes is None or len(requests) == 1:
@@ -108,9 +104,7 @@ def batch_size(request: pb_utils.InferenceRequest, input_name: str) -> int:
 
 def response_from_arrays(names: list[str], arrays: list[np.ndarray]) -> pb_utils.InferenceResponse:
     """Build one response from its output arrays, (N, ...)."""
-    tensors = [
-        pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in zip(names, arrays, strict=True)
-    ]
+    tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in zip(names, arrays, strict=True)]
     return pb_utils.InferenceResponse(tensors)
 
 
@@ -158,9 +152,7 @@ def compare_tensors(kind: str, configured: list[dict], actual: list, batched: bo
         name, dims = tensor["name"], [int(size) for size in tensor["dims"]]
         file_type = CONFIG_TYPE_FROM_ONNX.get(in_file[name].type, in_file[name].type)
         if tensor["data_type"] != file_type:
-            differences.append(
-                f"{kind} {name} is {tensor['data_type']} in the config and {file_type} in the file"
-            )
+            differences.append(f"{kind} {name} is {tensor['data_type']} in the config and {file_type} in the file")
         shape = [size if isinstance(size, int) else -1 for size in in_file[name].shape]
         expected = [-1, *dims] if batched else dims
         if len(shape) != len(expected) or any(
@@ -168,7 +160,5 @@ def compare_tensors(kind: str, configured: list[dict], actual: list, batched: bo
         ):
             differences.append(f"{kind} {name} has dims {expected} in the config and {shape} in the file")
         elif batched and shape[0] != -1:
-            differences.append(
-                f"{kind} {name} has a fixed batch of {shape[0]} in the file, expected an open one"
-            )
+            differences.append(f"{kind} {name} has a fixed batch of {shape[0]} in the file, expected an open one")
     return differences

@@ -10,17 +10,13 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 
-def test_float_network_gives_the_same_probabilities_for_normalised_pixels(
-    tmp_path: Path, benchmark_module
-) -> None:
+def test_float_network_gives_the_same_probabilities_for_normalised_pixels(tmp_path: Path, benchmark_module) -> None:
     onnx.save(tiny_network(), tmp_path / "ours.onnx")
     benchmark_module("baseline").write_float_network(tmp_path / "ours.onnx", tmp_path / "float.onnx")
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)  # (N, S, S, 3)
     normalised = (pixels.transpose(0, 3, 1, 2) * np.float32(0.5)).astype(np.float32)  # (N, 3, S, S)
-    np.testing.assert_array_equal(
-        run(tmp_path / "float.onnx", normalised), run(tmp_path / "ours.onnx", pixels)
-    )
+    np.testing.assert_array_equal(run(tmp_path / "float.onnx", normalised), run(tmp_path / "ours.onnx", pixels))
 
 
 def run(path: Path, pixels: np.ndarray) -> np.ndarray:

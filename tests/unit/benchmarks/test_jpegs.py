@@ -31,7 +31,5 @@ def test_jpeg_of_size_takes_the_best_quality_when_the_target_is_out_of_reach(ben
 
 
 def test_processor_name_is_read_with_its_family(benchmark_module) -> None:
-    cpuinfo = (
-        "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Some CPU\n\nmodel name\t: Other\n"
-    )
+    cpuinfo = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Some CPU\n\nmodel name\t: Other\n"
     assert benchmark_module("machine").processor_name(cpuinfo) == "Some CPU (family 6, model 85)"

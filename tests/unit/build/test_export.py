@@ -53,7 +53,9 @@ def test_onnx_takes_pixels_of_any_batch_size_and_agrees_with_torch(
 def test_onnx_in_fp16_keeps_normalisation_and_softmax_in_fp32(onnx_files: dict[str, Path]) -> None:
     graph = onnx.load(str(onnx_files["fp16"])).graph
     element_types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    weights = [element_types[name] for node in graph.node if node.op_type in ("Conv", "Gemm") for name in node.input[1:]]
+    weights = [
+        element_types[name] for node in graph.node if node.op_type in ("Conv", "Gemm") for name in node.input[1:]
+    ]
     assert set(weights) == {onnx.TensorProto.FLOAT16}
     softmax = next(node for node in graph.node if node.op_type == "Softmax")
     cast = next(node for node in graph.node if softmax.input[0] in node.output)
@@ -82,7 +84,12 @@ def test_parity_refuses_an_engine_with_one_shifted_layer(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"top1_agreement": 0.9}, {"max_probability_difference": 0.5}, {"max_probability_difference": float("nan")}]
+    "wrong",
+    [
+        {"top1_agreement": 0.9},
+        {"max_probability_difference": 0.5},
+        {"max_probability_difference": float("nan")},
+    ],
 )
 def test_check_parity_refuses_what_is_over_a_limit(wrong: dict[str, float]) -> None:
     good = Parity(100, 1.0, 1e-6, 1e-8, "cat.jpg")
@@ -114,9 +121,7 @@ def test_plan_keeps_measured_tactics_in_the_timing_cache(onnx_files: dict[str, P
 def test_plan_says_what_tensorrt_did_not_understand(tmp_path: Path) -> None:
     node = onnx.helper.make_node("NoSuchOperator", ["PIXELS"], ["PROBABILITIES"], domain="nowhere")
     value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [node], "g", [value("PIXELS", 1, ["N", 4])], [value("PROBABILITIES", 1, ["N", 4])]
-    )
+    graph = onnx.helper.make_graph([node], "g", [value("PIXELS", 1, ["N", 4])], [value("PROBABILITIES", 1, ["N", 4])])
     opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("nowhere", 1)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), str(tmp_path / "m.onnx"))
     with pytest.raises(EngineError, match=r"TensorRT cannot parse .*\n  NoSuchOperator"):

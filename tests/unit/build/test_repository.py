@@ -56,9 +56,7 @@ def test_publish_makes_a_whole_repository_with_version_1(trained: TrainedNetwork
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
-def test_publish_writes_what_is_known_of_the_engine_into_the_manifest(
-    trained: TrainedNetwork, tmp_path: Path
-) -> None:
+def test_publish_writes_what_is_known_of_the_engine_into_the_manifest(trained: TrainedNetwork, tmp_path: Path) -> None:
     plan = replace(ENGINE, kind="tensorrt", precision="fp16", builder_version="11.3.0.99", compute_capability="8.6")
     published = publish(tmp_path / "models", trained, plan, command="alexnet-build repository --engine tensorrt")
     manifest = json.loads((published.directory / "manifest.json").read_text())
@@ -114,9 +112,7 @@ def test_publish_refuses_a_folder_that_serves_another_network(trained: TrainedNe
     assert files_in(tmp_path / "models") == before
 
 
-def test_publish_gives_each_of_several_publishers_a_version_of_its_own(
-    trained: TrainedNetwork, tmp_path: Path
-) -> None:
+def test_publish_gives_each_of_several_publishers_a_version_of_its_own(trained: TrainedNetwork, tmp_path: Path) -> None:
     publish(tmp_path / "models", trained, ENGINE)
     with ThreadPoolExecutor(4) as pool:
         published = list(pool.map(lambda _: publish(tmp_path / "models", trained, ENGINE), range(8)))

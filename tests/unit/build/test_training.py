@@ -24,7 +24,13 @@ from torch.nn.utils import parametrize
 
 GENTLE = Augmentation(min_area=0.5, degrees=5, jitter=0.1, erase=0, mix=0)
 RECIPE = Recipe(
-    epochs=6, batch_size=12, learning_rate=0.02, warmup_epochs=1, dropout=0.0, label_smoothing=0.0, source_side=64,
+    epochs=6,
+    batch_size=12,
+    learning_rate=0.02,
+    warmup_epochs=1,
+    dropout=0.0,
+    label_smoothing=0.0,
+    source_side=64,
     augmentation=GENTLE,
 )
 
@@ -52,7 +58,9 @@ def test_train_learns_saves_resumes_and_compresses(coloured_photographs: Path, t
     assert not parent.network.batch_norms  # merged
 
     how = Shrinking(sparsity=0.9, conv_bits=6, linear_bits=5)
-    small = compress(parent, folder, replace(RECIPE, epochs=5, learning_rate=1e-3), how, tmp_path / "small", progress=False)
+    small = compress(
+        parent, folder, replace(RECIPE, epochs=5, learning_rate=1e-3), how, tmp_path / "small", progress=False
+    )
     path = tmp_path / "small" / "weights.safetensors.xz"
     shrunk = load_weights(str(path))
     weights = torch.cat([p.flatten() for name, p in shrunk.network.named_parameters() if name.endswith("weight")])
@@ -126,7 +134,7 @@ def test_augmented_keeps_proportions_of_a_wide_photograph() -> None:
     whole = 0
     for image in images[:, 0] > 0.5:
         rows, columns = image.any(1).nonzero(), image.any(0).nonzero()
-        if 0 < rows.min() and rows.max() < 199 and 0 < columns.min() and columns.max() < 199:
+        if rows.min() > 0 and rows.max() < 199 and columns.min() > 0 and columns.max() < 199:
             whole += 1
             height, width = int(rows.max() - rows.min()), int(columns.max() - columns.min())
             assert abs(height - width) <= 3

@@ -164,19 +164,17 @@ def test_load_weights_says_what_was_expected_of_other_networks(tmp_path: Path) -
 
 
 def test_load_weights_names_what_it_takes_when_the_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="expected 'imagenet', 'demo' or a file ending in .safetensors"):
+    with pytest.raises(WeightsError, match=r"expected 'imagenet', 'demo' or a file ending in .safetensors"):
         load_weights(str(tmp_path / "none.pth"))
 
 
 def test_load_weights_refuses_labels_of_another_count(trained: TrainedNetwork, tmp_path: Path) -> None:
     save_weights(trained, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="2 labels were given, but .* has 3 classes"):
+    with pytest.raises(WeightsError, match=r"2 labels were given, but .* has 3 classes"):
         load_weights(str(tmp_path / "w.safetensors"), labels=["a", "b"])
 
 
-def test_imagenet_weights_without_a_network_name_the_way_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imagenet_weights_without_a_network_name_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # a port that nothing listens on

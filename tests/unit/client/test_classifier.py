@@ -124,9 +124,7 @@ def test_setting_that_cannot_be_meant_is_refused(transport: Any, settings: dict)
 
 
 @pytest.mark.parametrize("arguments", [{"top_k": 0}, {"top_k": True}, {"concurrency": 0}, {"deadline_s": 0}])
-def test_argument_that_cannot_be_meant_is_refused_before_the_first_image(
-    transport: Any, arguments: dict
-) -> None:
+def test_argument_that_cannot_be_meant_is_refused_before_the_first_image(transport: Any, arguments: dict) -> None:
     with pytest.raises(InvalidSetting, match=next(iter(arguments))):
         Classifier(transport=transport).classify_many([b"image"], **arguments)
 

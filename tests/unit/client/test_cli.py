@@ -62,12 +62,8 @@ def test_wrong_usage_ends_with_2_and_writes_nothing_to_stdout(arguments: tuple[s
     assert done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [("classify", "x.jpg"), ("labels",), ("status",), ("wait", "--timeout", "0.5")]
-)
-def test_unreachable_server_ends_with_1_and_says_what_to_do(
-    arguments: tuple[str, ...], dead_url: str
-) -> None:
+@pytest.mark.parametrize("arguments", [("classify", "x.jpg"), ("labels",), ("status",), ("wait", "--timeout", "0.5")])
+def test_unreachable_server_ends_with_1_and_says_what_to_do(arguments: tuple[str, ...], dead_url: str) -> None:
     done = run(*arguments, ALEXNET_URL=dead_url)
     assert (done.returncode, done.stdout) == (1, "")
     first, second = done.stderr.splitlines()

@@ -85,9 +85,7 @@ def test_message_of_an_invalid_image_is_the_servers_reason_alone() -> None:
 def test_message_says_what_failed_where_and_what_to_type_next() -> None:
     words = "connections to all backends failing; last error: UNKNOWN: ipv6:%5B::1%5D:1: Connection refused"
     error = error_from("UNAVAILABLE", words)
-    assert error.message == (
-        "could not classify an image at host:8001: ipv6:[::1]:1: Connection refused (UNAVAILABLE)"
-    )
+    assert error.message == ("could not classify an image at host:8001: ipv6:[::1]:1: Connection refused (UNAVAILABLE)")
     assert "alexnet-client wait --url host:8001" in error.hint
     assert str(error) == f"{error.message}. {error.hint}"
 

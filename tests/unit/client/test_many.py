@@ -70,9 +70,7 @@ def test_unordered_results_come_as_they_are_done(transport: Any) -> None:
         return echo(call)
 
     transport.on[calls.Infer] = first_waits
-    results = Classifier(transport=transport).classify_many(
-        map(named, range(6)), concurrency=2, ordered=False
-    )
+    results = Classifier(transport=transport).classify_many(map(named, range(6)), concurrency=2, ordered=False)
     first_five = [next(results) for _ in range(5)]
     assert sorted(labels_of(first_five)) == ["1", "2", "3", "4", "5"]
     held.set()
@@ -218,9 +216,7 @@ def test_async_source_is_read_only_as_far_ahead_as_the_window() -> None:
         return made(index)
 
     async def run() -> None:
-        results = _many.classify_many_async(
-            classify_one, endless(), concurrency=4, ordered=True, raise_errors=False
-        )
+        results = _many.classify_many_async(classify_one, endless(), concurrency=4, ordered=True, raise_errors=False)
         taken = 0
         async for _ in results:
             taken += 1

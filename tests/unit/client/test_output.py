@@ -13,9 +13,7 @@ from alexnet_client._cli.table import TableWriter, bar
 from rich.cells import cell_len
 from rich.console import Console
 
-CAT = Result(
-    "cat, sat.jpg", 0, (Prediction("tabby", 281, 0.75), Prediction('lynx "wild"', 287, 0.125)), None, 0.0123
-)
+CAT = Result("cat, sat.jpg", 0, (Prediction("tabby", 281, 0.75), Prediction('lynx "wild"', 287, 0.125)), None, 0.0123)
 BAD = Result("bad.jpg", 1, (), InvalidImage("bad.jpg: no such file", hint="look"), 0.001)
 
 
@@ -119,9 +117,7 @@ def test_bar_counts_in_eighths_of_a_column(score: float, cells: str) -> None:
     assert bar(score, 4) == cells
 
 
-SERVING = ServerStatus(
-    "gpu:8001", "triton", "2.69.0", True, True, (ModelStatus("classifier", ("1", "2"), True),), None
-)
+SERVING = ServerStatus("gpu:8001", "triton", "2.69.0", True, True, (ModelStatus("classifier", ("1", "2"), True),), None)
 
 
 def test_status_shows_versions_and_what_is_wrong() -> None:
@@ -147,8 +143,6 @@ def test_status_as_json_has_the_same_keys_with_and_without_an_answer() -> None:
     row = row_from_status(SERVING, "gpu:8001")
     silent = row_from_status(ServerUnreachable("refused"), "gpu:8001")
     assert row["serving"] is True
-    assert json.loads(json.dumps(row))["models"] == [
-        {"name": "classifier", "versions": ["1", "2"], "ready": True}
-    ]
+    assert json.loads(json.dumps(row))["models"] == [{"name": "classifier", "versions": ["1", "2"], "ready": True}]
     assert list(silent) == list(row)
     assert (silent["serving"], silent["fault"]) == (False, "refused")

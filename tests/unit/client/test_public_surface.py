@@ -54,9 +54,7 @@ print(len(names) > 20, sorted(BLOCKED & set(sys.modules)))
     assert run_blocked(program) == "True []\n"
 
 
-@pytest.mark.parametrize(
-    "name", ["__init__", "classify", "classify_many", "labels", "status", "wait", "close"]
-)
+@pytest.mark.parametrize("name", ["__init__", "classify", "classify_many", "labels", "status", "wait", "close"])
 def test_async_method_takes_the_arguments_of_the_blocking_one(name: str) -> None:
     blocking = inspect.signature(getattr(Classifier, name)).parameters
     awaited = inspect.signature(getattr(AsyncClassifier, name)).parameters

@@ -128,9 +128,7 @@ def test_tensorrt_version_is_that_of_the_image(monkeypatch: pytest.MonkeyPatch) 
 def test_tensorrt_version_is_refused_when_the_pin_says_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="11.30.0.1"))
 
-    with pytest.raises(
-        RuntimeError, match=r"TensorRT 11\.30\.0\.1, but docker/\.env says TENSORRT_VERSION=11\.3\n"
-    ):
+    with pytest.raises(RuntimeError, match=r"TensorRT 11\.30\.0\.1, but docker/\.env says TENSORRT_VERSION=11\.3\n"):
         builder.tensorrt_version("11.3")
 
 
@@ -170,9 +168,7 @@ def test_builder_turns_into_alexnet_build_in_an_empty_volume(container: Path) ->
     finished = run_builder()
 
     assert finished.returncode == 0
-    assert finished.stderr == (
-        "builder: building, because\n  there is no engine, or none that says how it was built\n"
-    )
+    assert finished.stderr == ("builder: building, because\n  there is no engine, or none that says how it was built\n")
     # fmt: off
     assert (container / "built").read_text().splitlines() == [
         "repository", "--weights", "demo", "--engine", "tensorrt", "--precision", "fp16", "--max-batch", "8",

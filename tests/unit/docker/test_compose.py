@@ -37,9 +37,7 @@ def test_pins_are_a_tag_and_the_beginning_of_a_tensorrt_version() -> None:
         ("triton", "docker/Dockerfile", "alexnet-triton-server"),
     ],
 )
-def test_service_is_built_with_the_pins(
-    compose: dict[str, Any], service: str, dockerfile: str, image: str
-) -> None:
+def test_service_is_built_with_the_pins(compose: dict[str, Any], service: str, dockerfile: str, image: str) -> None:
     build = compose["services"][service]["build"]
 
     assert (DOCKER / build["context"]).resolve() == ROOT
@@ -57,9 +55,7 @@ def test_dockerfile_starts_from_the_pinned_tag(dockerfile: str, image: str) -> N
     lines = (DOCKER / dockerfile).read_text().splitlines()
 
     assert [line for line in lines if line.startswith("FROM")] == [f"FROM {image}:${{TRITON_TAG}}-py3"]
-    assert sorted({line for line in lines if line.startswith("ARG")}) == [
-        f"ARG {name}" for name in sorted(pins())
-    ]
+    assert sorted({line for line in lines if line.startswith("ARG")}) == [f"ARG {name}" for name in sorted(pins())]
 
 
 def test_no_other_file_names_a_tag() -> None:
@@ -71,9 +67,7 @@ def test_no_other_file_names_a_tag() -> None:
 
 
 def test_triton_waits_for_the_builder_to_succeed(compose: dict[str, Any]) -> None:
-    assert compose["services"]["triton"]["depends_on"] == {
-        "builder": {"condition": "service_completed_successfully"}
-    }
+    assert compose["services"]["triton"]["depends_on"] == {"builder": {"condition": "service_completed_successfully"}}
     assert "restart" not in compose["services"]["builder"]
 
 

@@ -57,9 +57,7 @@ def test_dockerfile_runs_as_uid_1000_after_the_entrypoint_of_the_image(dockerfil
 
 
 def test_copied_files_exist_and_pass_dockerignore() -> None:
-    admitted = [
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
-    ]
+    admitted = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     sources = [
         source
         for dockerfile in DOCKERFILES

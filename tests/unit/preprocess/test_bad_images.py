@@ -30,9 +30,7 @@ def png_of_size(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
 
 
 def refusal(preprocessing: ModuleType, image_bytes: bytes) -> str:
@@ -59,9 +57,7 @@ def test_format_that_is_not_accepted_is_not_decoded(preprocessing: ModuleType) -
 
 @pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.9])
-def test_truncated_image_is_called_truncated(
-    preprocessing: ModuleType, image_format: str, kept: float
-) -> None:
+def test_truncated_image_is_called_truncated(preprocessing: ModuleType, image_format: str, kept: float) -> None:
     whole = encode(image_format)
 
     message = refusal(preprocessing, whole[: max(4, int(len(whole) * kept))])
@@ -93,9 +89,7 @@ def test_damaged_bytes_raise_nothing_but_image_error(preprocessing: ModuleType, 
         for _ in range(chance.randrange(1, 12)):
             if damaged:
                 # headers are short and matter most
-                damaged[chance.randrange(min(len(damaged), chance.choice([40, len(whole)])))] = (
-                    chance.randrange(256)
-                )
+                damaged[chance.randrange(min(len(damaged), chance.choice([40, len(whole)])))] = chance.randrange(256)
         try:
             pixels = preprocessing.pixels_from_image(bytes(damaged), 224)
         except preprocessing.ImageError:
@@ -104,9 +98,7 @@ def test_damaged_bytes_raise_nothing_but_image_error(preprocessing: ModuleType, 
             assert pixels.shape == (224, 224, 3)
 
 
-def test_damaged_photograph_leaves_other_rows_untouched(
-    preprocessing: ModuleType, photographs: list[Path]
-) -> None:
+def test_damaged_photograph_leaves_other_rows_untouched(preprocessing: ModuleType, photographs: list[Path]) -> None:
     pixels = np.full((2, 224, 224, 3), 7, np.uint8)
 
     with pytest.raises(preprocessing.ImageError):

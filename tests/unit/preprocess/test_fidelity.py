@@ -50,9 +50,7 @@ def test_preset_of_the_weights_is_the_one_compared_with() -> None:
 def test_pixels_are_the_presets_on_the_projects_photographs(
     preprocessing: ModuleType, photographs: list[Path], crop_size: int
 ) -> None:
-    differences = {
-        path.name: mean_difference(preprocessing, path.read_bytes(), crop_size) for path in photographs
-    }
+    differences = {path.name: mean_difference(preprocessing, path.read_bytes(), crop_size) for path in photographs}
 
     assert differences
     assert max(differences.values()) <= LIMIT, differences
@@ -81,9 +79,7 @@ def test_pixels_are_the_presets_on_large_jpegs_decoded_at_a_fraction(
     assert mean_difference(preprocessing, large) <= LIMIT
 
 
-@pytest.mark.parametrize(
-    "size", [(256, 256), (224, 224), (257, 400), (1, 1), (3, 900), (900, 3), (1000, 333)]
-)
+@pytest.mark.parametrize("size", [(256, 256), (224, 224), (257, 400), (1, 1), (3, 900), (900, 3), (1000, 333)])
 def test_pixels_are_the_presets_for_odd_sizes(preprocessing: ModuleType, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()

@@ -106,9 +106,7 @@ def test_grey_of_32_bits_is_scaled_by_its_range(preprocessing: ModuleType, highe
 
 
 @pytest.mark.parametrize("value", [-1.0, 256.0, float("nan")])
-def test_grey_of_32_bits_is_refused_for_values_of_no_known_range(
-    preprocessing: ModuleType, value: float
-) -> None:
+def test_grey_of_32_bits_is_refused_for_values_of_no_known_range(preprocessing: ModuleType, value: float) -> None:
     stored = encode(Image.fromarray(np.full((SIDE, SIDE), value, np.float32)), "TIFF")
 
     with pytest.raises(preprocessing.ImageError, match="expected 0 to 255"):

@@ -15,9 +15,7 @@ MODELS = tuple(ModelFolder(Path(name), None) for name in ("alexnet", "classifier
 
 @pytest.mark.parametrize("flag", OWNED_FLAGS)
 def test_flag_that_contradicts_an_option_is_refused_with_the_option(flag: str) -> None:
-    with pytest.raises(
-        ServerError, match=f"{flag} is set by alexnet-server\n  next: use {OWNED_FLAGS[flag]}"
-    ):
+    with pytest.raises(ServerError, match=f"{flag} is set by alexnet-server\n  next: use {OWNED_FLAGS[flag]}"):
         refuse_owned_flags([f"{flag}=1"])
 
 

@@ -57,9 +57,7 @@ def sound(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def findings_of() -> Callable[[Path], tuple[Finding, ...]]:
-    return lambda repository: run_checks(
-        Situation(repository, read_repository(repository), find_tritonserver())
-    )
+    return lambda repository: run_checks(Situation(repository, read_repository(repository), find_tritonserver()))
 
 
 Checker = Callable[[Path], tuple[Finding, ...]]
@@ -113,9 +111,7 @@ def test_ensemble_step_without_model_is_found(sound: Path, findings_of: Checker)
         ("preprocess/1/model.py", "model preprocess, version 1", "no model.py"),
     ],
 )
-def test_missing_model_file_is_found(
-    sound: Path, findings_of: Checker, removed: str, subject: str, found: str
-) -> None:
+def test_missing_model_file_is_found(sound: Path, findings_of: Checker, removed: str, subject: str, found: str) -> None:
     (sound / removed).unlink()
 
     (finding,) = findings_of(sound)
@@ -131,9 +127,7 @@ def test_model_without_version_is_found(sound: Path, findings_of: Checker) -> No
     assert (finding.subject, finding.found) == ("model alexnet", "it has no version")
 
 
-def test_file_of_the_newest_version_is_asked_for_where_the_policy_is_silent(
-    sound: Path, findings_of: Checker
-) -> None:
+def test_file_of_the_newest_version_is_asked_for_where_the_policy_is_silent(sound: Path, findings_of: Checker) -> None:
     (sound / "alexnet" / "12").mkdir()
 
     (finding,) = findings_of(sound)
@@ -167,9 +161,7 @@ def test_backend_that_the_server_lacks_is_found_with_the_command_that_builds_for
 @pytest.mark.parametrize(
     ("labels", "found"), [("cat\n", "has 1 lines"), ("cat\ndog\nemu\n", "has 3 lines"), (None, "no ")]
 )
-def test_labels_of_another_length_are_found(
-    sound: Path, findings_of: Checker, labels: str | None, found: str
-) -> None:
+def test_labels_of_another_length_are_found(sound: Path, findings_of: Checker, labels: str | None, found: str) -> None:
     path = sound / "alexnet" / "labels.txt"
     path.write_text(labels) if labels else path.unlink()
 
