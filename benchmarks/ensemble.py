@@ -1,6 +1,6 @@
 """The ensemble on the embedded Triton server, against its work without a server and against a plain ensemble.
 
-    python benchmarks/ensemble.py                     # about two minutes; builds the demo repository first
+    python benchmarks/ensemble.py                     # three minutes; builds the demo repository first
     python benchmarks/ensemble.py --repository DIR --seconds 10 --json figures.json --csv rounds.csv
 
 Latency, one request at a time: through the server, over decoding and inference in this process; target: at

@@ -8,14 +8,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
 from alexnet_build.preprocessing import pixels_from_photograph
 from alexnet_client import Classifier
 from configs import config_of, newest_network
+
+Image = TypeVar("Image")
 
 
 class InProcess:
@@ -72,11 +75,11 @@ def measure_latency(
     return blocks
 
 
-def seconds_each(classify: Callable[[Path], object], jpegs: list[Path]) -> list[float]:
+def seconds_each(classify: Callable[[Image], object], images: Sequence[Image]) -> list[float]:
     """Time every image."""
     seconds = []
-    for jpeg in jpegs:
+    for image in images:
         begun_s = time.perf_counter()
-        classify(jpeg)
+        classify(image)
         seconds.append(time.perf_counter() - begun_s)
     return seconds

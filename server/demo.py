@@ -15,6 +15,16 @@ with running_server(repository) as server:
     with urllib.request.urlopen(f"{server.http_url}/v2", timeout=10) as answer:
         about = json.load(answer)
     print(f"{about['name']} {about['version']} serves {repository} at {server.grpc_url}\n", flush=True)
-    classify = [sys.executable, "-m", "alexnet_client", "classify", "--url", server.grpc_url, photographs]
+    classify = [
+        sys.executable,
+        "-m",
+        "alexnet_client",
+        "classify",
+        "--url",
+        server.grpc_url,
+        "--concurrency",
+        "1",
+        photographs,
+    ]
     done = subprocess.run(classify)
 sys.exit(done.returncode)

@@ -21,6 +21,8 @@ _WITHOUT_GPU = re.compile(
     rb"pinned system memory|CudaDriverHelper has not been initialized|unable to create stream for"
     rb"|Failed to initialize NVML|DCGM unable to start|CUDA memory pool disabled"
 )
+# tritonserver's word on the signal that we stop it with.
+_STOPPED = re.compile(rb"^Signal \(\d+\) received")
 _REMEMBERED_LINES = 40
 
 
@@ -41,7 +43,8 @@ class LogRelay(threading.Thread):
         for line in self._output:
             marked = _LEVEL.match(line)
             level = marked.group(1) if marked else level
-            problem = level in b"WEF" and line.strip() and not _WITHOUT_GPU.search(line)
+            usual = _WITHOUT_GPU.search(line) or _STOPPED.match(line)
+            problem = level in b"WEF" and line.strip() and not usual
             if problem:
                 self._problems.append(line.decode(errors="replace").rstrip())
             if self._log_file:
