@@ -33,6 +33,14 @@ class PrecisionName(str, Enum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
+
+
+class GraphPrecisionName(str, Enum):
+    """Arithmetic that an exported graph can have."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
 
 
 Weights = Annotated[
@@ -48,7 +56,15 @@ LocalResponseNorm = Annotated[
     bool | None, typer.Option("--lrn/--no-lrn", help="Local response normalisation; tensors cannot tell it.")
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Unpickle any object in a weights file. It can run code.")]
-Precision = Annotated[PrecisionName, typer.Option("--precision", help="Arithmetic of the network itself.")]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option("--precision", help="Arithmetic of the network itself; fp16 is TensorRT's, int8 ONNX Runtime's."),
+]
+GraphPrecision = Annotated[GraphPrecisionName, typer.Option("--precision", help="Arithmetic of the network itself.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="Folder of photographs to calibrate int8 on; without it, --photographs."),
+]
 MaxBatch = Annotated[int, typer.Option("--max-batch", min=1, max=1024, help="Largest batch.")]
 Photographs = Annotated[
     Path | None,
@@ -82,6 +98,7 @@ def repository(
         int, typer.Option("--preprocess-instances", min=1, help="Processes that decode photographs.")
     ] = 2,
     photographs: Photographs = None,
+    calibration: Calibration = None,
     labels: Labels = None,
     lrn: LocalResponseNorm = None,
     workspace_mib: WorkspaceMiB = 1024,
@@ -98,7 +115,8 @@ def repository(
     if engine is EngineName.tensorrt:
         _require_tensorrt()  # before minutes of other work
     trained = _load(weights, labels, lrn, trust)
-    made = verified_engine(trained, engine.value, precision.value, options, compared)
+    calibrated_on = _photographs(calibration) if calibration else ()
+    made = verified_engine(trained, engine.value, precision.value, options, compared, calibrated_on)
     published = publish(
         output,
         trained,
@@ -129,7 +147,7 @@ def configs(
 def onnx(
     output: Annotated[Path, typer.Option("--output", help="The ONNX file.")],
     weights: Weights = "imagenet",
-    precision: Precision = PrecisionName.fp32,
+    precision: GraphPrecision = GraphPrecisionName.fp32,
     labels: Labels = None,
     lrn: LocalResponseNorm = None,
     trust: Trust = False,

@@ -12,10 +12,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from alexnet_build import configs
 from alexnet_build.errors import EngineError
-from alexnet_build.onnx_from_network import Precision, onnx_from_network
+from alexnet_build.int8_from_onnx import calibration_pixels, int8_from_onnx
+from alexnet_build.onnx_from_network import onnx_from_network
 from alexnet_build.plan_from_onnx import PlanOptions, plan_from_onnx
 from alexnet_build.verify import (
     Infer,
@@ -27,6 +29,14 @@ from alexnet_build.verify import (
     torch_probabilities,
 )
 from alexnet_build.weights import TrainedNetwork
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+#: What each engine can compute in.
+PRECISIONS: dict[configs.Engine, tuple[Precision, ...]] = {
+    "tensorrt": ("fp32", "fp16"),
+    "onnxruntime": ("fp32", "int8"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,28 +70,33 @@ def verified_engine(
     precision: Precision,
     options: PlanOptions,
     photographs: Sequence[Path],
+    calibration: Sequence[Path] = (),
 ) -> Engine:
     """Export, build and verify.
 
     Args:
         trained: The network.
         kind: What will run it.
-        precision: Arithmetic of the network itself; ONNX Runtime on a CPU has FP32 only.
+        precision: Arithmetic of the network itself, one of ``PRECISIONS[kind]``.
         options: Batch range and, for a plan, memory and timing cache.
         photographs: Image files to compare the answers on.
+        calibration: Image files that INT8's ranges are calibrated on; without them, crops of ``photographs``.
 
     Raises:
         EngineError: The combination does not exist, or a step failed.
         ParityError: The engine does not agree with torch.
     """
-    if kind == "onnxruntime" and precision != "fp32":
+    if precision not in PRECISIONS[kind]:
         raise EngineError(
-            f"ONNX Runtime has no {precision} arithmetic on a CPU; expected --precision fp32 with --engine onnxruntime"
+            f"there is no {precision} with --engine {kind}; expected --precision {' or '.join(PRECISIONS[kind])}"
         )
     with tempfile.TemporaryDirectory() as scratch:
         onnx_file = Path(scratch) / "model.onnx"
         print(f"exporting {trained.source} to ONNX ({precision})", file=sys.stderr)
-        onnx_from_network(trained, onnx_file, precision=precision)
+        onnx_from_network(trained, onnx_file, precision="fp16" if precision == "fp16" else "fp32")
+        if precision == "int8":
+            print("calibrating INT8", file=sys.stderr)
+            int8_from_onnx(onnx_file, calibration_pixels(calibration or photographs, trained.spec), onnx_file)
         graph = onnx_file.read_bytes()
         capability, content, infer, version = None, graph, None, ""
         if kind == "tensorrt":

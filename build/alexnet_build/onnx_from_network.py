@@ -19,13 +19,13 @@ from alexnet_build.network import ServingGraph
 from alexnet_build.tensors import PIXELS, PROBABILITIES
 from alexnet_build.weights import TrainedNetwork
 
-Precision = Literal["fp32", "fp16"]
+GraphPrecision = Literal["fp32", "fp16"]
 
 #: Opset 20 is the newest that ONNX Runtime 1.22 and TensorRT 10.13 both implement whole for these layers.
 OPSET = 20
 
 
-def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: Precision = "fp32") -> None:
+def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPrecision = "fp32") -> None:
     """Export and check the graph.
 
     Args:

@@ -33,7 +33,8 @@ def blocks(language: str) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """As after `. .venv/bin/activate`, with the environment that runs these tests in the place of .venv."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VENV": sys.prefix}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    return outside | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VENV": sys.prefix}
 
 
 @pytest.fixture(scope="module")

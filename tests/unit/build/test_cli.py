@@ -68,7 +68,7 @@ def test_repository_in_fp16_for_a_cpu_is_refused(tmp_path: Path) -> None:
         str(tmp_path / "models"),
     )  # fmt: skip
     assert failed.returncode == 1
-    assert "expected --precision fp32 with --engine onnxruntime" in failed.stderr
+    assert "there is no fp16 with --engine onnxruntime; expected --precision fp32 or int8" in failed.stderr
     assert list(tmp_path.iterdir()) == []
 
 
