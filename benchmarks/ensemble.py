@@ -1,11 +1,12 @@
 """The ensemble on the embedded Triton server, against its work without a server and against a plain ensemble.
 
-    python benchmarks/ensemble.py                     # three minutes; builds the demo repository first
-    python benchmarks/ensemble.py --repository DIR --seconds 10 --json figures.json --csv rounds.csv
+    python benchmarks/ensemble.py                     # five minutes; builds the demo repositories first
+    python benchmarks/ensemble.py --repository DIR --int8-repository DIR --seconds 10 --json figures.json
 
 Latency, one request at a time: through the server, over decoding and inference in this process; target: at
-most 1.25 times. Throughput at 32 concurrent requests: over the same weights in baselines/one_image_a_request;
-target: at least 3 times. The sides take turns on the same machine, all on 127.0.0.1. Results are on stdout.
+most 1.25 times. Throughput at 32 concurrent requests, in FP32 and in INT8: over the same weights in FP32 in
+baselines/one_image_a_request; target: at least 3 times. The sides take turns on the same machine, all on
+127.0.0.1. Results are on stdout.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ LATENCY_ROUNDS = 10
 LATENCY_IMAGES = 20
 CONCURRENCY = 32
 
+FP32, INT8, BASELINE = "ensemble, FP32", "ensemble, INT8", "baseline, FP32"
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -50,10 +53,7 @@ class Figures:
         ensemble_s: latency of the same through the server.
         latency_ratio: median of ``ensemble_s`` over median of ``in_process_s``.
         latency_ratios: the same of every round.
-        ensemble: every round of throughput.
-        baseline: every round of the baseline's throughput.
-        throughput_ratio: median of the ensemble's images/s over the baseline's.
-        throughput_ratios: the same of every round.
+        throughput: every round of each side.
     """
 
     machine: Machine
@@ -63,10 +63,19 @@ class Figures:
     ensemble_s: Spread
     latency_ratio: float
     latency_ratios: Spread
-    ensemble: list[Load]
-    baseline: list[Load]
-    throughput_ratio: float
-    throughput_ratios: Spread
+    throughput: dict[str, list[Load]]
+
+    def images_per_s(self, side: str) -> list[float]:
+        """Throughput of every round of a side."""
+        return [load.images_per_s for load in self.throughput[side]]
+
+    def throughput_ratio(self, side: str) -> float:
+        """The median of a side's images/s over the baseline's."""
+        return spread(self.images_per_s(side)).p50 / spread(self.images_per_s(BASELINE)).p50
+
+    def throughput_ratios(self, side: str) -> Spread:
+        """The same of every round."""
+        return ratios(self.images_per_s(side), self.images_per_s(BASELINE))
 
     @property
     def missed(self) -> list[str]:
@@ -74,8 +83,9 @@ class Figures:
         missed = []
         if self.latency_ratio > MAX_LATENCY_RATIO:
             missed.append(f"latency ratio {self.latency_ratio:.2f}, target at most {MAX_LATENCY_RATIO}")
-        if self.throughput_ratio < MIN_THROUGHPUT_RATIO:
-            missed.append(f"throughput ratio {self.throughput_ratio:.2f}, target at least {MIN_THROUGHPUT_RATIO}")
+        for side in (FP32, INT8):
+            if (ratio := self.throughput_ratio(side)) < MIN_THROUGHPUT_RATIO:
+                missed.append(f"throughput ratio of {side} {ratio:.2f}, target at least {MIN_THROUGHPUT_RATIO}")
         return missed
 
 
@@ -98,6 +108,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--repository", type=Path, help="made by alexnet-build with --engine onnxruntime; built if not given"
     )
+    parser.add_argument("--int8-repository", type=Path, help="the same with --precision int8; built if not given")
     parser.add_argument("--seconds", type=float, default=5, help="of one turn of throughput (%(default)s)")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each side (%(default)s)")
     parser.add_argument("--json", type=Path, help="file for all figures")
@@ -107,7 +118,8 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> Figures:
-    repository = options.repository or build_demo_repository(folder / "repository")
+    repository = options.repository or build_demo_repository(folder / "fp32", "fp32")
+    int8_repository = options.int8_repository or build_demo_repository(folder / "int8", "int8")
     baseline = folder / "baseline"
     write_baseline(repository, baseline)
     jpegs = folder / "jpegs"
@@ -118,9 +130,10 @@ def measure(options: argparse.Namespace, folder: Path) -> Figures:
         in_process, ensemble = measure_latency(
             ensemble_server.grpc_url, repository, paths, rounds=LATENCY_ROUNDS, images=LATENCY_IMAGES
         )
+        int8_server = stack.enter_context(running_server(int8_repository))
         baseline_server = stack.enter_context(running_server(baseline))
         loads = measure_throughput(
-            {"ensemble": ensemble_server, "baseline": baseline_server},
+            {FP32: ensemble_server, INT8: int8_server, BASELINE: baseline_server},
             jpegs,
             rounds=options.rounds,
             seconds=options.seconds,
@@ -129,7 +142,6 @@ def measure(options: argparse.Namespace, folder: Path) -> Figures:
         )
 
     in_process_s, ensemble_s = (spread(list(chain(*blocks))) for blocks in (in_process, ensemble))
-    images_per_s = {name: [load.images_per_s for load in rounds] for name, rounds in loads.items()}
     return Figures(
         machine=this_machine(),
         jpeg_size=SIZE,
@@ -138,25 +150,23 @@ def measure(options: argparse.Namespace, folder: Path) -> Figures:
         ensemble_s=ensemble_s,
         latency_ratio=ensemble_s.p50 / in_process_s.p50,
         latency_ratios=ratios([spread(b).p50 for b in ensemble], [spread(b).p50 for b in in_process]),
-        ensemble=loads["ensemble"],
-        baseline=loads["baseline"],
-        throughput_ratio=spread(images_per_s["ensemble"]).p50 / spread(images_per_s["baseline"]).p50,
-        throughput_ratios=ratios(images_per_s["ensemble"], images_per_s["baseline"]),
+        throughput=loads,
     )
 
 
-def build_demo_repository(folder: Path) -> Path:
-    print("building the demo repository", file=sys.stderr, flush=True)
-    command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--output", str(folder)]
+def build_demo_repository(folder: Path, precision: str) -> Path:
+    print(f"building the demo repository in {precision}", file=sys.stderr, flush=True)
+    command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--precision", precision]
+    command += ["--output", str(folder)]
     subprocess.run([sys.executable, "-m", "alexnet_build", *command], check=True, stdout=subprocess.DEVNULL)
     return folder
 
 
 def write_rounds(path: Path, figures: Figures) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["side", "round", *asdict(figures.ensemble[0])])
+        writer = csv.DictWriter(file, ["side", "round", *asdict(figures.throughput[BASELINE][0])])
         writer.writeheader()
-        for side, loads in (("ensemble", figures.ensemble), ("baseline", figures.baseline)):
+        for side, loads in figures.throughput.items():
             for number, load in enumerate(loads, 1):
                 writer.writerow({"side": side, "round": number, **asdict(load)})
 

@@ -43,7 +43,7 @@ def latency_table(figures: Figures) -> Table:
 
 
 def throughput_table(figures: Figures) -> Table:
-    """Images per second of both sides, and who used the cores meanwhile."""
+    """Images per second of every side, and who used the cores meanwhile."""
     columns = (
         "images/s",
         "min",
@@ -55,10 +55,13 @@ def throughput_table(figures: Figures) -> Table:
         "other\ncores",
     )
     table = new_table("throughput, 32 concurrent requests", *columns)
-    for name, loads in (("ensemble", figures.ensemble), ("baseline", figures.baseline)):
-        table.add_row(name, *throughput_cells(loads))
+    for side, loads in figures.throughput.items():
+        table.add_row(side, *throughput_cells(loads))
     table.add_section()
-    table.add_row("ratio", *ratio_cells(figures.throughput_ratio, figures.throughput_ratios))
+    *ours, baseline = figures.throughput
+    for side in ours:
+        cells = ratio_cells(figures.throughput_ratio(side), figures.throughput_ratios(side))
+        table.add_row(f"{side} / {baseline}", *cells)
     return table
 
 
