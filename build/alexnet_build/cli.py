@@ -219,9 +219,17 @@ def main() -> None:
     """Run the command line; errors that a user can mend become one message and exit code 1."""
     try:
         app()
+        return
     except BuildError as error:
-        typer.secho(f"alexnet-build: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(1)
+        message = str(error)
+    except ModuleNotFoundError as error:
+        extra = "train" if error.name in ("lightning", "tensorboard", "torchmetrics") else "build"
+        message = (
+            f"this needs the Python package {error.name}, which is not installed. In a checkout of this project: "
+            f"{sys.executable} -m pip install --editable '.[{extra}]'"
+        )
+    typer.secho(f"alexnet-build: {message}", fg=typer.colors.RED, err=True)
+    sys.exit(1)
 
 
 def _load(weights: str, labels: Path | None, lrn: bool | None, trust: bool) -> TrainedNetwork:

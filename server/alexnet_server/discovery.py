@@ -78,7 +78,7 @@ def find_tritonserver(executable: Path | None = None) -> TritonServer:
     raise TritonNotFoundError(
         f"no tritonserver: not in ${ENVIRONMENT_VARIABLE}, on PATH, at {CONTAINER_EXECUTABLE} or in the "
         f"wheel nvidia-pytriton of {sys.executable}\n"
-        f"  next: {sys.executable} -m pip install 'alexnet-triton[embedded]'"
+        f"  next: {sys.executable} -m pip install --editable '.[embedded]', in a checkout of this project"
     )
 
 

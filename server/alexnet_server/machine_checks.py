@@ -52,7 +52,7 @@ def check_stub(situation: Situation) -> Iterator[Finding]:
             f"Python backend of {server}",
             f"no stub for Python {server.stub.parent.name}",
             f"one of the Pythons {', '.join(versions)}",
-            "python3.11 -m venv .venv && .venv/bin/pip install 'alexnet-triton[embedded]'",
+            "python3.11 -m venv .venv && .venv/bin/pip install --editable '.[embedded]'",
         )
         return
     # Without arguments it complains and ends with 1; the dynamic loader, if it misses a library, ends it

@@ -14,7 +14,7 @@ import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "lightning", "PIL"}:
-            raise ImportError(f"{name} must not be imported here")
+            raise ModuleNotFoundError(f"{name} must not be imported here", name=name)
 sys.meta_path.insert(0, Refuse())
 from alexnet_build.cli import main
 main()
@@ -31,6 +31,14 @@ def test_help_shows_an_example_without_torch(command: str) -> None:
     shown = run(command, "--help", light=True)
     assert shown.returncode == 0, shown.stderr
     assert f"Example: alexnet-build {command} " in " ".join(shown.stdout.split())
+
+
+def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path: Path) -> None:
+    failed = run("repository", "--weights", "demo", "--engine", "onnxruntime", "--output", str(tmp_path), light=True)
+    assert failed.returncode == 1
+    assert "alexnet-build: this needs the Python package torch" in failed.stderr
+    assert "-m pip install --editable '.[build]'" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def test_help_lists_every_command() -> None:

@@ -22,7 +22,7 @@ def findings(linter: str, path: Path) -> str:
     folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     executable = shutil.which(linter, path=folders)
     if executable is None:
-        reason = f"{linter} is not installed: pip install 'alexnet-triton[test]'"
+        reason = f"{linter} is not installed: pip install --editable '.[test]'"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     finished = subprocess.run([executable, path], capture_output=True, text=True, timeout=60)
     return finished.stdout + finished.stderr
