@@ -43,7 +43,7 @@ def write_float_network(path: Path, output: Path) -> None:
     """Cut everything in front of the first convolution off: FP32 NCHW in, probabilities out as before."""
     model = onnx.load(path)
     first = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Conv")
-    network_input = model.graph.node[first].input[0]  # normalised, (N, 3, S, S) float32
+    network_input = model.graph.node[first].input[0]  # (N, 3, S, S) float32
     batch, size, _, channels = model.graph.input[0].type.tensor_type.shape.dim
     shape = [batch.dim_param, channels.dim_value, size.dim_value, size.dim_value]
     del model.graph.node[:first]

@@ -170,21 +170,23 @@ class ServingGraph(nn.Module):
     Args:
         network: Normalised (N, 3, S, S) images to (N, C) logits.
         spec: Names the normalisation.
-        half: Run the network itself in FP16; normalisation and softmax stay in FP32.
+        half: Run the network itself in FP16; softmax stays in FP32.
+        merge: Merge the normalisation into the first layer as far as that is exact; changes ``network``.
     """
 
-    scale: Tensor
-    shift: Tensor
+    scale: Tensor | None
+    shift: Tensor | None
 
-    def __init__(self, network: nn.Module, spec: NetworkSpec, *, half: bool = False) -> None:
+    def __init__(self, network: nn.Module, spec: NetworkSpec, *, half: bool = False, merge: bool = False) -> None:
         super().__init__()
-        self.network = network.half() if half else network
         self.half_precision = half
         # (x / 255 - mean) / std in one multiplication and one addition
         scale = torch.tensor([1 / (255 * s) for s in spec.std])
         shift = torch.tensor([-m / s for m, s in zip(spec.mean, spec.std, strict=True)])
-        self.register_buffer("scale", scale.reshape(1, 3, 1, 1))
-        self.register_buffer("shift", shift.reshape(1, 3, 1, 1))
+        left_scale, left_shift = _merged(network, scale, shift) if merge else (scale, shift)
+        self.register_buffer("scale", None if left_scale is None else left_scale.reshape(1, 3, 1, 1))
+        self.register_buffer("shift", None if left_shift is None else left_shift.reshape(1, 3, 1, 1))
+        self.network = network.half() if half else network
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probabilities of decoded photographs.
@@ -196,9 +198,29 @@ class ServingGraph(nn.Module):
             (N, C) float32, each row sums to 1.
         """
         # Cast first: TensorRT takes UINT8 as input, but moves no UINT8 data around.
-        images = pixels.float().permute(0, 3, 1, 2) * self.scale + self.shift  # (N, 3, S, S)
+        images = pixels.float().permute(0, 3, 1, 2)  # (N, 3, S, S)
+        if self.scale is not None:
+            images = images * self.scale
+        if self.shift is not None:
+            images = images + self.shift
         logits = self.network(images.half() if self.half_precision else images)  # (N, C)
         return torch.softmax(logits.float(), dim=1)
+
+
+@torch.no_grad()
+def _merged(network: nn.Module, scale: Tensor, shift: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Merge ``pixels * scale + shift`` (3,) into the first convolution; returns what is left to be done before it.
+
+    With W' = W * scale and b' = b + sum(W * shift), the convolution takes pixels as they are. Where it pads its
+    input with zeros, those zeros are normalised values: then the shift stays outside, in units of pixels.
+    """
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    assert first.bias is not None
+    padded = first.padding not in (0, (0, 0))
+    if not padded:
+        first.bias.add_((first.weight * shift.reshape(1, 3, 1, 1)).sum((1, 2, 3)))
+    first.weight.mul_(scale.reshape(1, 3, 1, 1))
+    return None, shift / scale if padded else None
 
 
 def network_from_spec(spec: NetworkSpec) -> nn.Module:

@@ -31,14 +31,14 @@ def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPr
     Args:
         trained: The network; it is left as it is.
         path: Where the ONNX file goes, weights inside.
-        precision: Arithmetic of the network itself; normalisation and softmax are FP32 always.
+        precision: Arithmetic of the network itself; softmax is FP32 always.
 
     Raises:
         EngineError: The exporter failed, or the graph's inputs and outputs are not the contract's.
     """
     import torch
 
-    graph = ServingGraph(copy.deepcopy(trained.network), trained.spec, half=precision == "fp16").eval()
+    graph = ServingGraph(copy.deepcopy(trained.network), trained.spec, half=precision == "fp16", merge=True).eval()
     size = trained.spec.image_size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     # The exporter speaks to stdout and warns of its own internals; results alone belong on stdout.

@@ -13,6 +13,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -113,6 +114,8 @@ def lightning_trainer(
                 output, "last", every_n_epochs=checkpoint_every, save_top_k=1, enable_version_counter=False
             )
         )
+    if progress:
+        watchers.append(_ProgressBar())
     if recipe.average_decay:
         watchers.append(callbacks.EMAWeightAveraging(decay=recipe.average_decay))
     _quiet_lightning()
@@ -126,6 +129,13 @@ def lightning_trainer(
         enable_checkpointing=any(isinstance(w, callbacks.ModelCheckpoint) for w in watchers),
         num_sanity_val_steps=0,
     )  # fmt: skip
+
+
+class _ProgressBar(callbacks.RichProgressBar):
+    """Loss and accuracy; the run's folder was named on the command line, so its name need not be shown."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 def _quiet_lightning() -> None:

@@ -50,7 +50,7 @@ def test_onnx_takes_pixels_of_any_batch_size_and_agrees_with_torch(
     assert found.max_probability_difference < 1e-5
 
 
-def test_onnx_in_fp16_keeps_normalisation_and_softmax_in_fp32(onnx_files: dict[str, Path]) -> None:
+def test_onnx_in_fp16_keeps_the_softmax_in_fp32(onnx_files: dict[str, Path]) -> None:
     graph = onnx.load(str(onnx_files["fp16"])).graph
     element_types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     weights = [

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from alexnet_build.network import AlexNet2012, NetworkSpec, ServingGraph, network_from_spec
@@ -54,6 +56,20 @@ def test_serving_graph_gives_the_probabilities_of_the_normalised_network(archite
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(probabilities, network(normalised).softmax(1))
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2))
+
+
+@pytest.mark.parametrize("architecture", ["paper2012", "torchvision"])
+def test_serving_graph_gives_the_same_with_the_normalisation_merged(architecture: str) -> None:
+    """Torchvision's first convolution pads with zeros, so only the scale can go into its weights."""
+    torch.manual_seed(0)
+    spec = NetworkSpec(architecture, tuple("abcde"), std=(0.2, 0.3, 0.1))  # type: ignore[arg-type]
+    network = network_from_spec(spec)
+    pixels = torch.randint(0, 256, (2, spec.image_size, spec.image_size, 3), dtype=torch.uint8)
+    expected = ServingGraph(network, spec).eval()(pixels)
+    merged = ServingGraph(copy.deepcopy(network), spec, merge=True).eval()
+    assert merged.scale is None
+    assert (merged.shift is None) == (architecture == "paper2012")
+    torch.testing.assert_close(merged(pixels), expected)
 
 
 def test_network_spec_survives_json() -> None:

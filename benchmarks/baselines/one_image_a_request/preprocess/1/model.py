@@ -28,7 +28,8 @@ class TritonPythonModel:
                     transforms.Resize(256),
                     transforms.CenterCrop(self.crop_size),
                     transforms.ToTensor(),
-                    transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+                    # to 0..255: the network has the mean and the standard deviation in its weights
+                    transforms.Normalize(mean=[0.0, 0.0, 0.0], std=[1 / 255, 1 / 255, 1 / 255]),
                 ]
             )
             image = Image.open(io.BytesIO(image_bytes)).convert("RGB")
