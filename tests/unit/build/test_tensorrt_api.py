@@ -1,6 +1,6 @@
 """Everything that this package asks of TensorRT exists in the oldest and the newest version that it is meant for.
 
-The bindings' wheels import against libraries that export the seven functions they link to, so no GPU and no TensorRT
+The bindings' wheels import against libraries that export the nine functions they call, so no GPU and no TensorRT
 is needed to look at their classes.
 """
 
@@ -43,7 +43,7 @@ USED = {
 FUNCTIONS = [
     "createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "createInferRuntime_INTERNAL",
     "createNvOnnxParserRefitter_INTERNAL", "createNvOnnxParser_INTERNAL", "getNvOnnxParserVersion",
-    "initLibNvInferPlugins",
+    "initLibNvInferPlugins", "getBuilderPluginRegistry", "getPluginRegistry",
 ]  # fmt: skip
 
 LOOK = """
