@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,28 @@ class Situation:
         return [model for model in self.readable_models if model.config.backend in python]
 
     def build_command(self, engine: str = "onnxruntime") -> str:
-        """Return the command that builds this repository anew."""
-        return f"alexnet-build repository --weights demo --engine {engine} --output {self.repository}"
+        """Return the command that builds an engine of the same network into this repository."""
+        weights = weights_of(self.repository)
+        return f"alexnet-build repository --weights {weights} --engine {engine} --output {self.repository}"
+
+
+def weights_of(repository: Path) -> str:
+    """Return what `alexnet-build --weights` has to be for the network that a repository serves.
+
+    The newest engine's manifest says it; without an engine, the labels tell ImageNet's network from others.
+    """
+    model = repository / "alexnet"
+    manifests = [path for path in model.glob("*/manifest.json") if path.parent.name.isdigit()]
+    try:
+        newest = max(manifests, key=lambda path: int(path.parent.name))
+        return str(json.loads(newest.read_text(encoding="utf-8"))["weights"]["source"]).rsplit(" (", 1)[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none, or one that says nothing
+    try:
+        classes = len((model / "labels.txt").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return "demo"
+    return "imagenet" if classes == 1000 else "demo"
 
 
 Check = Callable[[Situation], Iterator[Finding]]
