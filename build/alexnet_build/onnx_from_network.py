@@ -21,7 +21,7 @@ from alexnet_build.weights import TrainedNetwork
 
 GraphPrecision = Literal["fp32", "fp16"]
 
-#: Opset 20 is the newest that ONNX Runtime 1.22 and TensorRT 10.13 both implement whole for these layers.
+#: Tested with ONNX Runtime 1.31 and the parser of TensorRT for RTX 1.7.
 OPSET = 20
 
 
