@@ -5,6 +5,7 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 som
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_build.cli_training import compress, train
+from alexnet_build.cli_compression import compress, prune, quantise
+from alexnet_build.cli_evaluate import evaluate
+from alexnet_build.cli_training import train
 from alexnet_build.errors import BuildError
 
 if TYPE_CHECKING:
@@ -211,8 +214,17 @@ def verify(
 
 app.command(epilog="Example: alexnet-build train --data flowers --epochs 90 --output runs/flowers")(train)
 app.command(
+    epilog="Example: alexnet-build prune --weights runs/a/weights.safetensors --data flowers --output runs/pruned"
+)(prune)
+app.command(
+    epilog="Example: alexnet-build quantise --weights runs/a/weights.safetensors --data flowers --output runs/int8"
+)(quantise)
+app.command(
     epilog="Example: alexnet-build compress --weights runs/a/weights.safetensors --data flowers --output runs/small"
 )(compress)
+app.command(epilog="Example: alexnet-build evaluate --weights demo --data flowers --output runs/flowers/evaluation")(
+    evaluate
+)
 
 
 def main() -> None:
@@ -223,11 +235,18 @@ def main() -> None:
     except BuildError as error:
         message = str(error)
     except ModuleNotFoundError as error:
-        extra = "train" if error.name in ("lightning", "tensorboard", "torchmetrics") else "build"
+        if error.name in ("modelopt", "requests", "huggingface_hub"):
+            extra = "compress"
+        else:
+            extra = "train" if error.name in ("lightning", "matplotlib", "tensorboard", "torchmetrics") else "build"
         message = (
             f"this needs the Python package {error.name}, which is not installed. In a checkout of this project: "
             f"{sys.executable} -m pip install --editable '.[{extra}]'"
         )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        message = f"{error.filename or 'a file'} cannot be written: {error.strerror}; make room, or give another --output"
     typer.secho(f"alexnet-build: {message}", fg=typer.colors.RED, err=True)
     sys.exit(1)
 

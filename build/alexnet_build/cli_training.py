@@ -1,120 +1,193 @@
-"""The commands ``alexnet-build train`` and ``alexnet-build compress``."""
+"""The command ``alexnet-build train``."""
 
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-Data = Annotated[
-    Path,
-    typer.Option("--data", help="Folder with train/<label>/<photograph>, and val/, test/ if there are any."),
-]
-Output = Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")]
-ValFraction = Annotated[
-    float,
-    typer.Option("--val-fraction", min=0.0, max=0.9, help="Share of the training photographs to hold out."),
-]
-ArithmeticName = Annotated[
-    str | None,
-    typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; without it, bf16-mixed on a GPU that has it."),
-]
-Progress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show a progress bar.")]
+if TYPE_CHECKING:
+    from alexnet_build.training.recipe import Recipe
+
+
+class Freeze(str, Enum):
+    """Layers that never learn."""
+
+    nothing = "nothing"
+    features = "features"
+
+
+class Schedule(str, Enum):
+    """How the learning rate falls."""
+
+    cosine = "cosine"
+    step = "step"
+
+
+class Policy(str, Enum):
+    """Operations that photographs are varied with before they are cropped."""
+
+    none = "none"
+    trivial = "trivial"
+    rand = "rand"
+
+
+class Keep(str, Enum):
+    """Which epoch's weights are kept."""
+
+    best = "best"
+    last = "last"
+
+
+#: Transfer starts with filters that are worth keeping: smaller steps, and the old layers smaller ones still.
+TRANSFER_DEFAULTS: dict[str, Any] = {"learning_rate": 0.02, "old_rate": 0.3}
+
+#: Options that do not change what is learnt.
+NOT_OF_THE_RECIPE = (
+    "data", "output", "recipe_file", "validate_every", "checkpoint_every", "resume", "devices", "progress",
+)  # fmt: skip
+
+START, LEARNING, IMAGES, RUN = "Where it starts", "How it learns", "How images are varied", "How it runs"
+
+
+def _option(help_text: str, default: Any, panel: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help_text, show_default=str(default), rich_help_panel=panel, **more)
 
 
 def train(
-    data: Data,
-    output: Output,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training photographs.")] = 90,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Of SGD, at its highest.")] = 0.05,
-    momentum: Annotated[float, typer.Option(min=0, max=1, help="Of SGD, with Nesterov's correction.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option(min=0, help="L2 penalty on weights.")] = 1e-3,
-    schedule: Annotated[str, typer.Option(help="cosine (with warm-up) or step.")] = "cosine",
-    warmup_epochs: Annotated[int, typer.Option(min=0, help="Warm-up of the cosine schedule.")] = 5,
-    step_epochs: Annotated[int, typer.Option(min=1, help="Epochs between two drops of the step schedule.")] = 30,
-    dropout: Annotated[float, typer.Option(min=0, max=1, help="Of fc6 and fc7.")] = 0.5,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=1, help="Share of the target spread out.")] = 0.1,
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder with train/<label>/<photograph>, and val/, test/ if there are any.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")],
+    # where it starts
+    start: Annotated[
+        str | None,
+        _option("scratch, imagenet, demo, or a weights file, which gets a new head.", "scratch", START, "--from"),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        _option("paper2012, torchvision (its AlexNet), or e.g. resnet18 as a teacher.", "paper2012", START),
+    ] = None,
     batch_norm: Annotated[
-        bool, typer.Option(help="Train with batch normalisation, merged into the weights at the end.")
-    ] = True,
-    val_fraction: ValFraction = 0.0,
-    precision: ArithmeticName = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    validate_every: Annotated[int, typer.Option(min=1, help="Epochs between two looks at val.")] = 1,
-    checkpoint_every: Annotated[
-        int, typer.Option(min=0, help="Epochs between two checkpoints to resume from; 0 for none.")
+        bool | None, _option("Batch normalisation, merged into the weights at the end.", "on for paper2012", START)
+    ] = None,
+    freeze: Annotated[Freeze | None, _option("features: the convolutions stay as they came.", "nothing", START)] = None,
+    unfreeze_epochs: Annotated[
+        int | None,
+        _option("Head alone for N epochs, then with fc6 and fc7 for N, then all.", 0, START, min=0, metavar="N"),
+    ] = None,
+    old_rate: Annotated[float | None, _option("Learning rate of old layers, as a factor.", 0.3, START, min=0)] = None,
+    teacher: Annotated[
+        str | None, _option("Weights of a network for the same classes to learn from.", "none", START)
+    ] = None,
+    # how it learns
+    epochs: Annotated[int | None, _option("Passes over the training photographs.", 90, LEARNING, min=1)] = None,
+    batch_size: Annotated[
+        int | None, _option("Photographs a step, on all devices together.", 128, LEARNING, min=1)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, _option("Of SGD, at its highest.", "0.05; with --from 0.02", LEARNING, min=0)
+    ] = None,
+    momentum: Annotated[float | None, _option("Of SGD, Nesterov's.", 0.9, LEARNING, min=0, max=1)] = None,
+    weight_decay: Annotated[float | None, _option("L2 penalty on weights.", 0.001, LEARNING, min=0)] = None,
+    schedule: Annotated[Schedule | None, _option("cosine (with warm-up), or step.", "cosine", LEARNING)] = None,
+    warmup_epochs: Annotated[int | None, _option("Of the cosine.", 5, LEARNING, min=0)] = None,
+    step_epochs: Annotated[int | None, _option("Between two drops of step.", 30, LEARNING, min=1)] = None,
+    step_factor: Annotated[float | None, _option("At a drop of step.", 0.1, LEARNING, min=0, max=1)] = None,
+    dropout: Annotated[float | None, _option("Of fc6 and fc7.", 0.5, LEARNING, min=0, max=1)] = None,
+    label_smoothing: Annotated[
+        float | None, _option("Share of the target spread out.", 0.1, LEARNING, min=0, max=1)
+    ] = None,
+    distillation: Annotated[
+        float | None, _option("The teacher's share of the loss.", 0.7, LEARNING, min=0, max=1)
+    ] = None,
+    temperature: Annotated[float | None, _option("Of the teacher's probabilities.", 2.0, LEARNING, min=0.1)] = None,
+    patience: Annotated[
+        int | None, _option("Looks at val without a better top-1 before the end; 0: none.", 0, LEARNING, min=0)
+    ] = None,
+    keep: Annotated[Keep | None, _option("Weights of the best epoch by val, or of the last.", "best", LEARNING)] = None,
+    # how images are varied
+    policy: Annotated[Policy | None, _option("TrivialAugment or RandAugment before the crops.", "none", IMAGES)] = None,
+    min_area: Annotated[
+        float | None, _option("Smallest share of a photograph in a crop.", 0.3, IMAGES, min=0.01, max=1)
+    ] = None,
+    degrees: Annotated[float | None, _option("Largest rotation.", 15.0, IMAGES, min=0, max=180)] = None,
+    jitter: Annotated[float | None, _option("Of brightness, contrast, saturation.", 0.4, IMAGES, min=0, max=1)] = None,
+    erase: Annotated[float | None, _option("Share of images with a blanked patch.", 0.25, IMAGES, min=0, max=1)] = None,
+    mix: Annotated[float | None, _option("Share of batches with mixup or cutmix.", 0.8, IMAGES, min=0, max=1)] = None,
+    # how it runs
+    recipe_file: Annotated[
+        Path | None, typer.Option("--recipe", help="recipe.json of an earlier run, to repeat it.", rich_help_panel=RUN)
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        _option("Share of the training photographs to hold out for validation.", 0, RUN, min=0.0, max=0.9),
+    ] = None,
+    seed: Annotated[int | None, _option("Of weights, order and augmentation.", 0, RUN)] = None,
+    precision: Annotated[
+        str | None, _option("auto, 32-true, bf16-mixed or 16-mixed.", "auto: bf16-mixed on a GPU", RUN)
+    ] = None,
+    deterministic: Annotated[
+        bool | None, _option("The same result every time on a GPU too; slower.", "off", RUN, "--deterministic")
+    ] = None,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Epochs between two looks at val.", rich_help_panel=RUN)
     ] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    progress: Progress = True,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(min=0, help="Epochs between two checkpoints to resume from; 0 for none.", rich_help_panel=RUN),
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.", rich_help_panel=RUN)
+    ] = False,
+    devices: Annotated[
+        int | None,
+        _option("GPUs, or processes on a CPU, that share each batch.", "every GPU, or one process", RUN, min=1),
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show progress.", rich_help_panel=RUN)] = True,
 ) -> None:
-    """Train AlexNet (227 pixels) from scratch on a folder of labelled photographs."""
-    if schedule not in ("cosine", "step"):
-        raise typer.BadParameter(f"{schedule!r} is no schedule; expected cosine or step", param_hint="--schedule")
-    from alexnet_build.training import fit
+    """Train AlexNet on a folder of labelled photographs, from scratch or from other weights with a new head."""
+    options = {name: value.value if isinstance(value, Enum) else value for name, value in locals().items()}
+    given = {name: value for name, value in options.items() if name not in NOT_OF_THE_RECIPE and value is not None}
+    from alexnet_build.training.fit import train as run
     from alexnet_build.training.folders import data_folder_from_path
-    from alexnet_build.training.recipe import Recipe
+    from alexnet_build.weights import load_weights
 
-    folder = data_folder_from_path(data, val_fraction=val_fraction, seed=seed)
-    recipe = Recipe(
-        batch_norm=batch_norm, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-        momentum=momentum, weight_decay=weight_decay, schedule=schedule,  # type: ignore[arg-type]
-        warmup_epochs=warmup_epochs, step_epochs=step_epochs, dropout=dropout, label_smoothing=label_smoothing,
-        seed=seed, precision=precision or _arithmetic(),
+    recipe = _recipe(given, output if resume else recipe_file)
+    folder = data_folder_from_path(data, val_fraction=recipe.val_fraction, seed=recipe.seed)
+    report = run(
+        folder, recipe, output, teacher=load_weights(recipe.teacher) if recipe.teacher else None, resume=resume,
+        validate_every=validate_every, checkpoint_every=checkpoint_every, devices=devices, progress=progress,
     )  # fmt: skip
-    report = fit.train(
-        folder, recipe, output, resume=resume, validate_every=validate_every, checkpoint_every=checkpoint_every,
-        progress=progress,
-    )  # fmt: skip
-    print(f"{report.seconds:.0f} s, {report.images_per_s:.0f} images/s", file=sys.stderr)
-    for name, measured in (("val", report.val), ("test", report.test)):
+    if report is None:  # a process that works for the one that reports
+        return
+    print(f"{report.epochs} epochs, {report.seconds:.0f} s, {report.images_per_s:,.0f} images/s", file=sys.stderr)
+    for name, measured in (("teacher", report.teacher), ("val", report.val), ("test", report.test)):
         if measured is not None:
             print(f"{name}: {measured}", file=sys.stderr)
     print(output / "weights.safetensors")
 
 
-def compress(
-    data: Data,
-    output: Output,
-    weights: Annotated[str, typer.Option("--weights", help="The network to compress: demo or a file.")],
-    sparsity: Annotated[float, typer.Option(min=0, max=0.999, help="Share of the weights that become zero.")] = 0.93,
-    conv_bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a convolution's weights.")] = 6,
-    linear_bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a fully connected layer's weights.")] = 5,
-    epochs: Annotated[int, typer.Option(min=5, help="Passes over the training photographs.")] = 60,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photographs a step.")] = 256,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Of SGD, at its highest.")] = 0.005,
-    weight_decay: Annotated[float, typer.Option(min=0, help="L2 penalty on weights.")] = 1e-4,
-    dropout: Annotated[float, typer.Option(min=0, max=1, help="Of fc6 and fc7; a pruned network needs less.")] = 0.25,
-    val_fraction: ValFraction = 0.0,
-    precision: ArithmeticName = None,
-    seed: Annotated[int, typer.Option(help="Of order and augmentation.")] = 0,
-    progress: Progress = True,
-) -> None:
-    """Prune and quantise a network while its uncompressed self teaches it; write a small weights file."""
-    from alexnet_build.training import compress as step
-    from alexnet_build.training.folders import data_folder_from_path
+def _recipe(given: dict[str, Any], saved: Path | None) -> Recipe:
+    """The saved recipe, or the defaults for a start, with the options that were given."""
+    from alexnet_build.errors import DataError
     from alexnet_build.training.recipe import Recipe
-    from alexnet_build.training.shrink import Shrinking
-    from alexnet_build.weights import load_weights
 
-    recipe = Recipe(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
-        warmup_epochs=min(2, epochs // 5), dropout=dropout, seed=seed, precision=precision or _arithmetic(),
-    )  # fmt: skip
-    how = Shrinking(sparsity=sparsity, conv_bits=conv_bits, linear_bits=linear_bits)
-    folder = data_folder_from_path(data, val_fraction=val_fraction, seed=seed)
-    report = step.compress(load_weights(weights), folder, recipe, how, output, progress=progress)
-    kept = report.nonzero / report.weights
-    print(f"{report.file_bytes / 1e6:.1f} MB, {kept:.1%} of {report.weights:,} weights left", file=sys.stderr)
-    for name in report.after:
-        print(f"{name} before: {report.before[name]}", file=sys.stderr)
-        print(f"{name} after:  {report.after[name]}", file=sys.stderr)
-    print(output / "weights.safetensors.xz")
-
-
-def _arithmetic() -> str:
-    import torch
-
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    if saved is not None:
+        return Recipe.load(saved).changed(given)
+    transfer = given.get("start", "scratch") != "scratch"
+    other_network = given.get("start") == "imagenet" or given.get("architecture", "paper2012") != "paper2012"
+    if given.get("batch_norm") and other_network:
+        raise DataError("--batch-norm is for the paper2012 network alone; torchvision's networks are used as they are")
+    only_for_transfer = {"freeze", "unfreeze_epochs", "old_rate"} & set(given)
+    if only_for_transfer and not transfer:
+        name = sorted(only_for_transfer)[0].replace("_", "-")
+        raise DataError(
+            f"--{name} is for old layers, and a run from scratch has none; add --from demo, imagenet or a file"
+        )
+    if transfer and "architecture" in given:
+        raise DataError("--architecture is for runs from scratch; the weights after --from bring their own")
+    return Recipe().changed((TRANSFER_DEFAULTS if transfer else {}) | given)

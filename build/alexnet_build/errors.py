@@ -7,6 +7,7 @@
     ├── WeightsError              a weights file that cannot be read or does not fit a known network
     │   └── UntrustedWeightsError a weights file that would run code when loaded
     ├── DataError                 a folder of training images that cannot be used
+    ├── TrainingError             a run that cannot go on; what it saved is whole
     ├── EngineError               ONNX export or TensorRT could not make the engine
     ├── ParityError               the engine does not agree with torch; nothing was published
     └── PublishError              the model repository could not be written
@@ -43,3 +44,7 @@ class ParityError(BuildError):
 
 class PublishError(BuildError):
     """The model repository could not be written; what was served before is untouched."""
+
+
+class TrainingError(BuildError):
+    """A run cannot go on: no room for a checkpoint, a loss that is not a number, an interruption."""

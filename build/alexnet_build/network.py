@@ -7,17 +7,18 @@ In: a ``NetworkSpec`` (what the weights know about themselves). Out: torch modul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Architecture = Literal["paper2012", "torchvision"]
+from alexnet_build.errors import WeightsError
 
-#: Side of the square crop that each architecture was designed for, in pixels.
-IMAGE_SIZES: dict[Architecture, int] = {"paper2012": 227, "torchvision": 224}
+#: Side of the square crop that the paper's network was designed for, in pixels; torchvision's networks take 224.
+PAPER_IMAGE_SIZE = 227
+TORCHVISION_IMAGE_SIZE = 224
 
 #: Per-channel mean and standard deviation of ImageNet's photographs, RGB, for pixels scaled to [0, 1].
 #: Source: torchvision, ``AlexNet_Weights.IMAGENET1K_V1.transforms``.
@@ -30,7 +31,8 @@ class NetworkSpec:
     """What a set of weights knows about itself; travels inside the weights file.
 
     Attributes:
-        architecture: ``paper2012`` (227 pixels, 96-256-384-384-256 channels) or ``torchvision`` (224 pixels).
+        architecture: ``paper2012`` (227 pixels, 96-256-384-384-256 channels), ``torchvision`` (its AlexNet, 224
+            pixels) or the name of another of torchvision's classifiers, as a teacher: ``resnet18``.
         labels: The name of each class, in the order of the network's outputs.
         grouped: conv2, conv4 and conv5 see half of the channels each, as in the paper's two-GPU layout.
         local_response_norm: Local response normalisation after conv1 and conv2 (the paper, section 3.3).
@@ -39,7 +41,7 @@ class NetworkSpec:
         std: RGB standard deviation that the centred pixels are divided by.
     """
 
-    architecture: Architecture
+    architecture: str
     labels: tuple[str, ...]
     grouped: bool = False
     local_response_norm: bool = False
@@ -55,7 +57,7 @@ class NetworkSpec:
     @property
     def image_size(self) -> int:
         """Side S of the square input, in pixels."""
-        return IMAGE_SIZES[self.architecture]
+        return PAPER_IMAGE_SIZE if self.architecture == "paper2012" else TORCHVISION_IMAGE_SIZE
 
     def to_dict(self) -> dict[str, Any]:
         """The specification as plain values, for JSON."""
@@ -139,6 +141,46 @@ class AlexNet2012(nn.Module):
         return torch.relu(x)
 
     @torch.no_grad()
+    def insert_batch_norm(self, images: Tensor) -> None:
+        """Put batch normalisations in front of the ReLUs of a trained network, such that its outputs stay the same.
+
+        A normalisation whose scale and shift are the standard deviation and the mean of what arrives changes
+        nothing in eval mode, and hardly anything while training; it makes fine-tuning as stable as training from
+        scratch. ``fold_batch_norm`` is the way back.
+
+        Args:
+            images: (N, 3, 227, 227), normalised, on the network's device: what the statistics are taken from.
+        """
+        assert not self.batch_norms
+        training = self.training
+        self.eval()
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def remember(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            def hook(_: nn.Module, __: Any, y: Tensor) -> None:
+                channels = y.transpose(0, 1).flatten(1)  # (channels, everything else)
+                found[name] = channels.mean(1), channels.var(1, correction=0)
+
+            return hook
+
+        norms = _batch_norms()
+        handles = [getattr(self, name).register_forward_hook(remember(name)) for name in norms]
+        self(images)
+        for handle in handles:
+            handle.remove()
+        for name, norm in norms.items():
+            assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d))
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            mean, variance = found[name]
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            norm.weight.copy_(torch.sqrt(variance + norm.eps))
+            norm.bias.copy_(mean)
+        self.batch_norms.update(norms)
+        self.train(training)
+
+    @torch.no_grad()
     def fold_batch_norm(self) -> None:
         """Merge the batch normalisations into the layers before them; the outputs in eval mode stay the same.
 
@@ -215,7 +257,8 @@ def _merged(network: nn.Module, scale: Tensor, shift: Tensor) -> tuple[Tensor | 
     input with zeros, those zeros are normalised values: then the shift stays outside, in units of pixels.
     """
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    assert first.bias is not None
+    if first.bias is None:
+        return scale, shift
     padded = first.padding not in (0, (0, 0))
     if not padded:
         first.bias.add_((first.weight * shift.reshape(1, 3, 1, 1)).sum((1, 2, 3)))
@@ -224,9 +267,20 @@ def _merged(network: nn.Module, scale: Tensor, shift: Tensor) -> tuple[Tensor | 
 
 
 def network_from_spec(spec: NetworkSpec) -> nn.Module:
-    """An untrained network of the specified architecture, in eval mode."""
-    if spec.architecture == "torchvision":
-        from torchvision.models import alexnet
+    """An untrained network of the specified architecture, in eval mode.
 
-        return alexnet(num_classes=spec.classes).eval()
-    return AlexNet2012(spec.classes, grouped=spec.grouped, local_response_norm=spec.local_response_norm).eval()
+    Raises:
+        WeightsError: There is no such architecture.
+    """
+    if spec.architecture == "paper2012":
+        return AlexNet2012(spec.classes, grouped=spec.grouped, local_response_norm=spec.local_response_norm).eval()
+    from torchvision.models import get_model
+
+    name = "alexnet" if spec.architecture == "torchvision" else spec.architecture
+    try:
+        return get_model(name, weights=None, num_classes=spec.classes).eval()
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"there is no architecture {spec.architecture!r}; expected paper2012, torchvision (its AlexNet) or the "
+            "name of another of torchvision's classifiers, such as resnet18"
+        ) from error

@@ -1,7 +1,8 @@
 """A trained network to an ONNX file with everything in it: uint8 pixels in, probabilities out.
 
 In: a ``TrainedNetwork``. Out: ``model.onnx`` with input ``PIXELS`` (N, S, S, 3) uint8 and output ``PROBABILITIES``
-(N, C) float32, N free. The strongly typed engine takes its arithmetic from here: FP16 is in the graph.
+(N, C) float32, N free. The strongly typed engine takes its arithmetic from here: FP16 is in the graph. The file
+describes itself: its metadata holds the ``NetworkSpec`` as JSON, under the key that weights files use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal
 from alexnet_build.errors import EngineError
 from alexnet_build.network import ServingGraph
 from alexnet_build.tensors import PIXELS, PROBABILITIES
-from alexnet_build.weights import TrainedNetwork
+from alexnet_build.weights import TrainedNetwork, spec_metadata
 
 GraphPrecision = Literal["fp32", "fp16"]
 
@@ -54,6 +55,7 @@ def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPr
                 dynamic_shapes=({0: torch.export.Dim("N", min=1, max=65536)},), opset_version=OPSET, verbose=False,
             )  # fmt: skip
             assert program is not None
+            program.model.metadata_props.update(spec_metadata(trained.spec))
             program.save(path, external_data=False)
         except Exception as error:
             raise EngineError(f"torch could not export the network to ONNX: {error}") from error

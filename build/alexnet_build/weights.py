@@ -109,12 +109,22 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
 
 
 def save_weights(trained: TrainedNetwork, path: Path) -> None:
-    """Write weights and what they know about themselves to a ``.safetensors`` file, whole or not at all."""
+    """Write weights and what they know about themselves to a ``.safetensors`` file, whole or not at all.
+
+    Raises:
+        WeightsError: There is no room for it; an older file of that name is untouched.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     partial = path.with_name(path.name + ".part")
-    save_file(tensors, partial, spec_metadata(trained.spec))
+    try:
+        save_file(tensors, partial, spec_metadata(trained.spec))
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        megabytes = sum(tensor.nbytes for tensor in tensors.values()) / 1e6
+        raise WeightsError(f"{path} cannot be written ({error}): make room for {megabytes:.0f} MB") from error
     partial.replace(path)
 
 

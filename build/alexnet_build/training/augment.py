@@ -1,17 +1,23 @@
 """Random crops, rotations, flips and colours for a whole batch at once, on whatever device the batch is.
 
 In: squeezed photographs (N, 3, R, R) uint8 with their aspect ratios. Out: (N, 3, S, S) float in [0, 1]. Every
-image of a batch gets its own draw; crop, rotation and flip are one affine map and so one resampling.
+image of a batch gets its own draw; crop, rotation and flip are one affine map and so one resampling, brightness,
+contrast and saturation one affine map of the colours.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms import v2
+
+#: Images that share one draw of a policy: torchvision varies a whole batch alike.
+_POLICY_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Augmentation:
     """How strongly training images are varied.
 
     Attributes:
+        policy: ``trivial`` (Müller and Hutter 2021) or ``rand`` (Cubuk et al. 2020) apply torchvision's
+            operations to the photographs before all else; ``none`` does not.
         min_area: Smallest share of a photograph's area that a crop shows, 0 to 1 (Szegedy et al. 2015, section 6).
         max_stretch: Largest change of a crop's aspect ratio, as a factor.
         degrees: Largest rotation either way.
@@ -27,6 +35,7 @@ class Augmentation:
         mix: Probability that a batch is mixed, by mixup or cutmix with equal chance.
     """
 
+    policy: Literal["none", "trivial", "rand"] = "none"
     min_area: float = 0.3
     max_stretch: float = 4 / 3
     degrees: float = 15.0
@@ -47,12 +56,14 @@ def augmented(pixels: Tensor, aspects: Tensor, size: int, how: Augmentation) -> 
     Returns:
         (N, 3, S, S) float32 in [0, 1].
     """
-    theta = _crop_maps(aspects, how)  # (N, 2, 3)
-    grid = functional.affine_grid(theta, [len(pixels), 3, size, size], align_corners=False)
-    images = functional.grid_sample(
-        pixels.float() / 255, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return _erased(_recoloured(images, how.jitter), how.erase)
+    if how.policy != "none":
+        policy = v2.TrivialAugmentWide() if how.policy == "trivial" else v2.RandAugment()
+        pixels = torch.cat([policy(group) for group in pixels.chunk(_POLICY_GROUPS)])
+    grid = _sampling_grid(_crop_maps(aspects, how), size)
+    levels = functional.grid_sample(
+        pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )  # (N, 3, S, S) in [0, 255]
+    return _erased(_recoloured(levels, how.jitter), how.erase)
 
 
 def _uniform(low: float, high: float, like: Tensor) -> Tensor:
@@ -75,22 +86,34 @@ def _crop_maps(aspects: Tensor, how: Augmentation) -> Tensor:
     return torch.stack([row_x, row_y], 1)
 
 
-def _recoloured(images: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and saturation, each scaled by a factor in [1 - strength, 1 + strength]."""
+def _sampling_grid(theta: Tensor, size: int) -> Tensor:
+    """Where each pixel of a crop comes from, (N, S, S, 2); torch's ``affine_grid`` does it by slow small products."""
+    at = (torch.arange(size, device=theta.device) * 2 + 1) / size - 1  # centres of pixels
+    by_column = theta[:, None, :, 0] * at[:, None]  # (N, S, 2)
+    by_row = theta[:, None, :, 1] * at[:, None] + theta[:, None, :, 2]
+    return by_row[:, :, None] + by_column[:, None]
+
+
+def _recoloured(levels: Tensor, strength: float) -> Tensor:
+    """Levels in [0, 255] to [0, 1], brightness, contrast and saturation scaled by 1 - strength to 1 + strength.
+
+    Saturation s, contrast c and brightness b, one after the other, make b c s x + b c (1 - s) grey + b (1 - c) mean of
+    a colour x, its grey and the image's mean grey.
+    """
     if not strength:
-        return images
+        return levels / 255
     brightness, contrast, saturation = (
-        _uniform(1 - strength, 1 + strength, images).reshape(-1, 1, 1, 1) for _ in range(3)
+        _uniform(1 - strength, 1 + strength, levels).reshape(-1, 1, 1, 1) for _ in range(3)
     )
-    luma = images.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)  # ITU-R BT.601, as Pillow's "L"
-    grey = (images * luma).sum(1, keepdim=True)  # (N, 1, S, S)
-    images = grey + (images - grey) * saturation
-    mean = grey.mean((2, 3), keepdim=True)
-    return ((mean + (images - mean) * contrast) * brightness).clamp(0, 1)
+    red, green, blue = levels.unbind(1)
+    grey = (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]  # ITU-R BT.601, as Pillow's "L"
+    mean = grey.mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
+    constant = grey * (brightness * contrast * (1 - saturation) / 255) + brightness * (1 - contrast) * mean / 255
+    return torch.addcmul(constant, levels, brightness * contrast * saturation / 255).clamp_(0, 1)
 
 
 def _erased(images: Tensor, probability: float) -> Tensor:
-    """Blank a rectangle of 2 to 25 % of the area to mid-grey in a share of the images."""
+    """Blank a rectangle of 2 to 25 % of the area to mid-grey in a share of the images; changes them in place."""
     if not probability:
         return images
     size = images.shape[-1]
@@ -103,4 +126,4 @@ def _erased(images: Tensor, probability: float) -> Tensor:
     in_y = (at[None] - centre_y[:, None]).abs() < half_height[:, None]
     chosen = _uniform(0, 1, images) < probability
     blank = in_y[:, :, None] & in_x[:, None, :] & chosen[:, None, None]  # (N, S, S)
-    return images.masked_fill(blank[:, None], 0.5)
+    return images.masked_fill_(blank[:, None], 0.5)

@@ -1,13 +1,16 @@
-"""Accuracy of a network on photographs, as the server would see them.
+"""Accuracy of a network on photographs that are decoded already, as a run needs it again and again.
 
-In: a trained network and served photographs. Out: top-1 and top-5 accuracy.
+In: a trained network and served photographs. Out: probabilities, top-1 and top-5 accuracy. (The command
+``alexnet-build evaluate`` is the package ``evaluation``.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from alexnet_build.training.images import ServedPhotographs
 from alexnet_build.weights import TrainedNetwork
@@ -25,21 +28,36 @@ class Accuracy:
         return f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%} of {self.photographs} photographs"
 
 
-@torch.inference_mode()
-def accuracy(trained: TrainedNetwork, photographs: ServedPhotographs, batch_size: int = 64) -> Accuracy:
+def accuracy(trained: TrainedNetwork, photographs: ServedPhotographs) -> Accuracy:
     """Classify every photograph once, in FP32, without averaging over variations of it."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return accuracy_from_probabilities(served_probabilities(trained, photographs), photographs.targets)
+
+
+def accuracy_from_probabilities(probabilities: Tensor, targets: Tensor) -> Accuracy:
+    """Accuracy of (M, C) probabilities against (M,) class indices."""
+    guesses = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+    hits = guesses == targets[:, None]  # (M, 5)
+    return Accuracy(int(hits[:, 0].sum()) / len(hits), int(hits.any(1).sum()) / len(hits), len(hits))
+
+
+def served_probabilities(trained: TrainedNetwork, photographs: ServedPhotographs) -> Tensor:
+    """(M, C) float32 probabilities of every photograph, on the CPU; the network is there afterwards, too."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = trained.network.eval().to(device)
-    mean = torch.tensor(trained.spec.mean, device=device).reshape(1, 3, 1, 1)
-    std = torch.tensor(trained.spec.std, device=device).reshape(1, 3, 1, 1)
-    first = five = 0
-    for start in range(0, len(photographs.targets), batch_size):
-        pixels = photographs.pixels[start : start + batch_size].to(device)  # (N, 3, S, S) uint8
-        targets = photographs.targets[start : start + batch_size].to(device)
-        guesses = network((pixels.float() / 255 - mean) / std).topk(min(5, trained.spec.classes), dim=1).indices
-        hits = guesses == targets[:, None]  # (N, 5)
-        first += int(hits[:, 0].sum())
-        five += int(hits.any(1).sum())
+    mean, std = (torch.tensor(v, device=device).reshape(1, 3, 1, 1) for v in (trained.spec.mean, trained.spec.std))
+    found = probabilities(lambda images: network((images - mean) / std), photographs, device)
     network.to("cpu")
-    total = len(photographs.targets)
-    return Accuracy(first / total, five / total, total)
+    return found
+
+
+@torch.inference_mode()
+def probabilities(
+    logits: Callable[[Tensor], Tensor], photographs: ServedPhotographs, device: torch.device, batch_size: int = 64
+) -> Tensor:
+    """(M, C) float32 probabilities, on the CPU, of what makes (N, C) logits of (N, 3, S, S) images in [0, 1]."""
+    return torch.cat(
+        [
+            logits(pixels.to(device).float() / 255).float().softmax(1).cpu()
+            for pixels in photographs.pixels.split(batch_size)
+        ]
+    )

@@ -2,7 +2,8 @@
 
 In: a ``folders.Split``. Out: pixels, and for training the shape of each photograph. A data loader that decodes at
 every epoch would leave a GPU waiting: AlexNet takes some twenty thousand images a second, a CPU core decodes a few
-hundred. At 256x256 a thousand photographs take 200 MB.
+hundred. At 256x256 a thousand photographs take 200 MB; where they would fill half of the memory, they lie in a file
+that is mapped into it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from alexnet_build.errors import DataError
@@ -52,44 +55,68 @@ class ServedPhotographs:
     targets: Tensor
 
 
-def square_photographs(split: Split, side: int) -> SquarePhotographs:
-    """Decode a split for training; ``side`` is R, in pixels.
+def square_photographs(split: Split, side: int, scratch: Path | None = None) -> SquarePhotographs:
+    """Decode a split for training.
+
+    Args:
+        split: The photographs.
+        side: R, in pixels.
+        scratch: Where a file is mapped from, if the pixels would fill half of this machine's memory.
 
     Raises:
         DataError: Photographs that cannot be decoded, all of them named.
     """
+    pixels = _room_for((len(split), side, side, 3), scratch)
+    aspects = np.empty(len(split), np.float32)
 
-    def decode(path: Path) -> tuple[np.ndarray, float]:
-        with Image.open(path) as image:
+    def decode(index: int) -> None:
+        with Image.open(split.paths[index]) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-        squeezed = upright.resize((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(squeezed), upright.width / upright.height
+        pixels[index] = upright.resize((side, side), Image.Resampling.BILINEAR)
+        aspects[index] = upright.width / upright.height
 
-    decoded = _decode_all(split.paths, decode)
-    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in decoded])).permute(0, 3, 1, 2).contiguous()
-    aspects = torch.tensor([aspect for _, aspect in decoded])
-    return SquarePhotographs(pixels, aspects, torch.tensor(split.targets))
+    _decode_all(split.paths, decode)
+    squeezed = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return SquarePhotographs(squeezed, torch.from_numpy(aspects), torch.tensor(split.targets))
 
 
 def served_photographs(split: Split, size: int, resize_short_side: int) -> ServedPhotographs:
     """Decode a split for evaluation, with the very functions that the server runs; ``size`` is S, in pixels."""
-    decoded = _decode_all(split.paths, lambda path: pixels_from_photograph(path, size, resize_short_side))
-    pixels = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
-    return ServedPhotographs(pixels, torch.tensor(split.targets))
+    pixels = np.empty((len(split), size, size, 3), np.uint8)
+
+    def decode(index: int) -> None:
+        pixels[index] = pixels_from_photograph(split.paths[index], size, resize_short_side)
+
+    _decode_all(split.paths, decode)
+    return ServedPhotographs(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor(split.targets))
 
 
-def _decode_all(paths: Sequence[Path], decode: Callable[[Path], Any]) -> list[Any]:
+def _room_for(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
+    """Uninitialised uint8 of a shape, in memory or, where that is scarce, in an unnamed file."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if scratch is None or np.prod(shape) < memory / 2:
+        return np.empty(shape, np.uint8)
+    with TemporaryFile(dir=scratch) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+def _decode_all(paths: Sequence[Path], decode: Callable[[int], None]) -> None:
     """Decode on all cores (Pillow releases the interpreter lock); report every broken file at once."""
 
-    def attempt(path: Path) -> Any:
+    def attempt(index: int) -> str | None:
         try:
-            return decode(path)
+            decode(index)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            return DataError(f"{path}: {error}")
+            return f"{paths[index]}: {error}"
+        return None
 
+    console = Console(stderr=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = list(pool.map(attempt, paths))
-    if broken := [str(result) for result in decoded if isinstance(result, DataError)]:
+        attempts = pool.map(attempt, range(len(paths)))
+        shown = track(
+            attempts, "decoding", len(paths), console=console, transient=True, disable=not console.is_terminal
+        )
+        broken = [complaint for complaint in shown if complaint]
+    if broken:
         listed = "\n  ".join(broken[:20])
         raise DataError(f"{len(broken)} of {len(paths)} photographs cannot be read; mend or delete them:\n  {listed}")
-    return decoded

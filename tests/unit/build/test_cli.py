@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["repository", "configs", "onnx", "plan", "verify", "train", "compress"]
+COMMANDS = ["repository", "configs", "onnx", "plan", "verify", "train", "prune", "quantise", "compress", "evaluate"]
 
 #: Runs the command line in a process in which heavy libraries cannot be imported.
 LIGHT = """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from alexnet_build import plan_from_onnx as plans
 from alexnet_build.errors import EngineError, MissingDependencyError, ParityError
+from alexnet_build.network import NetworkSpec
 from alexnet_build.onnx_from_network import check_onnx, onnx_from_network
 from alexnet_build.plan_from_onnx import PlanOptions, plan_from_onnx
 from alexnet_build.verify import (
@@ -21,7 +23,7 @@ from alexnet_build.verify import (
     pixels_to_compare,
     torch_probabilities,
 )
-from alexnet_build.weights import TrainedNetwork
+from alexnet_build.weights import SPEC_KEY, TrainedNetwork
 
 SM86 = PlanOptions(max_batch=8, compute_capability=(8, 6))
 
@@ -62,6 +64,17 @@ def test_onnx_in_fp16_keeps_the_softmax_in_fp32(onnx_files: dict[str, Path]) -> 
     assert cast.op_type == "Cast"
     assert cast.attribute[0].i == onnx.TensorProto.FLOAT
     assert onnx_files["fp16"].stat().st_size < 0.51 * onnx_files["fp32"].stat().st_size
+
+
+def test_onnx_file_says_what_its_classes_are(trained: TrainedNetwork, onnx_files: dict[str, Path]) -> None:
+    for path in onnx_files.values():
+        metadata = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+        assert NetworkSpec.from_dict(json.loads(metadata[SPEC_KEY])) == trained.spec
+
+
+def test_onnx_file_is_the_same_every_time(trained: TrainedNetwork, onnx_files: dict[str, Path], tmp_path: Path) -> None:
+    onnx_from_network(trained, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == onnx_files["fp32"].read_bytes()
 
 
 def test_check_onnx_names_both_sides_when_the_graph_is_another_one(onnx_files: dict[str, Path]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from alexnet_build.int8_from_onnx import calibration_pixels
 from alexnet_build.network import NetworkSpec
 from alexnet_build.plan_from_onnx import PlanOptions
 from alexnet_build.verify import PHOTOGRAPHS, onnxruntime_infer, photographs_in
-from alexnet_build.weights import load_weights
+from alexnet_build.weights import SPEC_KEY, load_weights
 
 SPEC = NetworkSpec("paper2012", ("a", "b"))
 
@@ -38,6 +39,11 @@ def test_int8_engine_computes_every_layer_with_weights_in_int8_and_softmax_witho
         assert made_by[layer.input[0]].op_type == "DequantizeLinear"
         assert types[made_by[layer.input[1]].input[0]] == onnx.TensorProto.INT8
     assert [node.op_type for node in graph.node][-1] == "Softmax"
+
+
+def test_int8_engine_says_what_its_classes_are(engine: Engine) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(engine.content).metadata_props}
+    assert NetworkSpec.from_dict(json.loads(metadata[SPEC_KEY])) == load_weights("demo").spec
 
 
 def test_int8_engine_takes_any_batch_size(engine: Engine, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""Lightning's trainer with this project's habits, and checkpoints that are whole or not there.
+
+In: a ``Recipe`` and callbacks. Out: ``lightning.Trainer``. Called by every step that trains.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import callbacks
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from alexnet_build.errors import TrainingError
+from alexnet_build.training.recipe import Recipe
+
+
+def lightning_trainer(
+    recipe: Recipe, output: Path, watchers: Sequence[callbacks.Callback], *, validate_every: int = 1, devices: int = 1
+) -> lightning.Trainer:
+    """A trainer for a recipe.
+
+    Args:
+        recipe: Epochs and arithmetic.
+        output: Where TensorBoard's files go, in the folder ``tensorboard``.
+        watchers: Callbacks; there are checkpoints only if one of them writes some.
+        validate_every: Epochs between two looks at the validation photographs.
+        devices: How many GPUs, or processes on a CPU; each takes its share of every batch.
+    """
+    _quiet_lightning()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = not recipe.deterministic
+    return lightning.Trainer(
+        max_epochs=recipe.epochs,
+        precision=arithmetic(recipe),  # type: ignore[arg-type]
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        use_distributed_sampler=False,
+        deterministic=recipe.deterministic,
+        callbacks=[_StopOnNaN(), *watchers],
+        plugins=[WholeCheckpoints()],
+        logger=TensorBoardLogger(output, name="", version="tensorboard"),
+        log_every_n_steps=20,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(w, callbacks.ModelCheckpoint) for w in watchers),
+        check_val_every_n_epoch=validate_every,
+        num_sanity_val_steps=0,
+    )
+
+
+def arithmetic(recipe: Recipe) -> str:
+    """Lightning's name of the arithmetic that a recipe means on this machine."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def fit(
+    trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, checkpoint: Path | None = None
+) -> None:
+    """Train, from a checkpoint or from the beginning.
+
+    Raises:
+        TrainingError: The run was interrupted (Ctrl-C), or could not save a checkpoint.
+    """
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as error:  # how Lightning ends on Ctrl-C; it ignores further ones from then on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise TrainingError(
+            f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; the same command with --resume "
+            "goes on from the last checkpoint"
+        ) from error
+
+
+class _StopOnNaN(callbacks.Callback):
+    """Ends a run whose loss is no number any more before anything of that epoch is saved."""
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Look at the epoch's mean loss."""
+        if not torch.isfinite(trainer.callback_metrics["loss"]):
+            raise TrainingError(
+                f"the loss is no number any more in epoch {trainer.current_epoch + 1}: lower --learning-rate. "
+                "What was saved before is whole"
+            )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint under another name and renames it: the one before stays until the new one is whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: There is no room; names the file, the space, and what is left to resume from.
+        """
+        path = Path(path)
+        partial = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            free = shutil.disk_usage(path.parent).free
+            kept = f"the one before, {path}, is whole" if path.is_file() else "there is none from before"
+            raise TrainingError(
+                f"the checkpoint {path} cannot be written ({_reason(error)}; {free / 1e6:.0f} MB are free): {kept}. "
+                "Make room and run the same command with --resume"
+            ) from error
+        partial.replace(path)
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause).splitlines()[0]
+
+
+def _quiet_lightning() -> None:
+    """Its advertisements, and advice that does not hold where photographs are decoded once, on the device."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        "The '.*_dataloader' does not have many workers", "Total length of .* across ranks is zero",
+        "The number of training batches", "Checkpoint directory .* exists", "`isinstance\\(treespec, LeafSpec\\)`",
+        "Experiment logs directory .* exists", "The AccumulateGrad node.s stream does not match",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", message=f".*{message}")
