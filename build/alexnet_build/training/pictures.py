@@ -71,7 +71,7 @@ class RunPictures(callbacks.Callback):
         if len(worst):
             images = photographs.pixels[worst].permute(0, 2, 3, 1).numpy()  # (W, S, S, 3) uint8
             captions = [
-                f"{self.labels[truth]}\nnot {self.labels[guess]} ({score:.0%})"
+                f"{self.labels[truth]}\ntaken for {self.labels[guess]} ({score:.0%})"
                 for truth, guess, score in zip(
                     photographs.targets[worst].tolist(), guesses[worst].tolist(), scores[worst].tolist(), strict=True
                 )
