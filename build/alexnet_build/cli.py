@@ -246,7 +246,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror}; make room, or give another --output"
+        message = (
+            f"{error.filename or 'a file'} cannot be written: {error.strerror}; make room, or give another --output"
+        )
     typer.secho(f"alexnet-build: {message}", fg=typer.colors.RED, err=True)
     sys.exit(1)
 

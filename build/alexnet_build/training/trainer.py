@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.utils._pytree import tree_leaves
 
 from alexnet_build.errors import TrainingError
 from alexnet_build.training.recipe import Recipe
@@ -112,11 +113,16 @@ class WholeCheckpoints(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
             partial.unlink(missing_ok=True)
+            needed = sum(leaf.nbytes for leaf in tree_leaves(checkpoint) if isinstance(leaf, torch.Tensor))
             free = shutil.disk_usage(path.parent).free
-            kept = f"the one before, {path}, is whole" if path.is_file() else "there is none from before"
+            kept = (
+                "The one before is whole: make room and run the same command with --resume"
+                if path.is_file()
+                else "There is none from before: make room and start again"
+            )
             raise TrainingError(
-                f"the checkpoint {path} cannot be written ({_reason(error)}; {free / 1e6:.0f} MB are free): {kept}. "
-                "Make room and run the same command with --resume"
+                f"the checkpoint {path} cannot be written ({_reason(error)}; it takes {needed / 1e6:.0f} MB, "
+                f"{free / 1e6:.0f} MB are free). {kept}"
             ) from error
         partial.replace(path)
 

@@ -175,6 +175,29 @@ def test_network_to_train_gets_a_new_head_only_for_new_classes() -> None:
     assert torch.equal(demo.conv3.weight, known.network.conv3.weight)
 
 
+def test_network_of_torchvision_gets_a_new_head(tmp_path: Path) -> None:
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    weights = alexnet().state_dict()
+    torch.save(weights, tmp_path / "alexnet.pth")
+    spec, network = network_to_train(("a", "b", "c"), Recipe(start=str(tmp_path / "alexnet.pth")))
+    assert (spec.architecture, spec.image_size, spec.labels) == ("torchvision", 224, ("a", "b", "c"))
+    assert head_of(network)[0] == "classifier.6"
+    assert network(torch.zeros(2, 3, 224, 224)).shape == (2, 3)
+    assert torch.equal(network.state_dict()["features.3.weight"], weights["features.3.weight"])
+
+
+def test_layer_of_zeros_lets_nothing_learn() -> None:
+    """Why old layers are kept and not set to zero: no gradient passes, in front of the layer or in it."""
+    network = AlexNet2012(3, dropout=0.0)
+    torch.nn.init.zeros_(network.fc7.weight)
+    torch.nn.init.zeros_(network.fc7.bias)
+    functional.cross_entropy(network(torch.randn(2, 3, 227, 227)), torch.tensor([0, 1])).backward()
+    still = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+    assert {"conv1.weight", "conv5.weight", "fc6.weight", "fc7.weight", "fc8.weight"} <= still
+
+
 def test_inserted_batch_norm_changes_no_output_and_folds_away(trained: TrainedNetwork) -> None:
     network = AlexNet2012(3)
     network.load_state_dict(trained.network.state_dict())
