@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ import torch
 from lightning.pytorch import callbacks
 from torch import Tensor, nn
 
-from alexnet_build.errors import DataError, TrainingError
+from alexnet_build.errors import DataError
 from alexnet_build.training.classifier import ClassifierTraining
 from alexnet_build.training.data import PhotographData
 from alexnet_build.training.evaluate import Accuracy, accuracy
@@ -109,13 +108,7 @@ class Retraining:
         shown = [RunProgress(history)] if self.progress else []
         trainer = lightning_trainer(recipe, self.output, [*watchers, KeepZeros(), history, *shown])
         started = time.perf_counter()
-        try:
-            fit(trainer, module, data)
-        except TrainingError as error:
-            done = f"{trainer.current_epoch} of {recipe.epochs} epochs"
-            raise TrainingError(f"interrupted after {done}; nothing was saved, start again") from error
-        if not math.isfinite(history.rows[-1].loss):
-            raise TrainingError("the loss is no number any more; nothing was saved: lower --learning-rate")
+        fit(trainer, module, data, advice="nothing was saved; start again")
         network.eval().float().cpu()
         return time.perf_counter() - started
 

@@ -119,7 +119,10 @@ def train(
         watchers.append(_checkpoints(output, "last", checkpoint_every))
     trainer = lightning_trainer(recipe, output, watchers, validate_every=validate_every, devices=devices)
     started = time.perf_counter()
-    fit(trainer, module, data, output / LAST_CHECKPOINT if resume else None)
+    advice = "the same command with --resume goes on from the last checkpoint"
+    if not checkpoint_every:
+        advice = "there is no checkpoint to go on from, since --checkpoint-every is 0"
+    fit(trainer, module, data, output / LAST_CHECKPOINT if resume else None, advice=advice)
     seconds = time.perf_counter() - started
     if not trainer.is_global_zero:
         return None

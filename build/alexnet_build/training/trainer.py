@@ -67,20 +67,31 @@ def arithmetic(recipe: Recipe) -> str:
 
 
 def fit(
-    trainer: lightning.Trainer, module: lightning.LightningModule, data: Any, checkpoint: Path | None = None
+    trainer: lightning.Trainer,
+    module: lightning.LightningModule,
+    data: Any,
+    checkpoint: Path | None = None,
+    *,
+    advice: str,
 ) -> None:
     """Train, from a checkpoint or from the beginning.
 
+    Args:
+        trainer: Of ``lightning_trainer``.
+        module: What is trained.
+        data: Its photographs.
+        checkpoint: What to go on from.
+        advice: How to go on after an interruption.
+
     Raises:
-        TrainingError: The run was interrupted (Ctrl-C), or could not save a checkpoint.
+        TrainingError: The run was interrupted (Ctrl-C), could not save a checkpoint, or its loss is no number any more.
     """
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:  # how Lightning ends on Ctrl-C; it ignores further ones from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise TrainingError(
-            f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; the same command with --resume "
-            "goes on from the last checkpoint"
+            f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; {advice}"
         ) from error
 
 

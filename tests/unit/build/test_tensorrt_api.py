@@ -24,8 +24,9 @@ USED = {
     "ParserError": ["desc", "node_name", "node_operator"],
     "IBuilderConfig": [
         "add_optimization_profile", "set_memory_pool_limit", "profiling_verbosity", "create_timing_cache",
-        "set_timing_cache", "get_timing_cache", "progress_monitor",
+        "set_timing_cache", "get_timing_cache", "progress_monitor", "set_flag",
     ],
+    "BuilderFlag": ["SPARSE_WEIGHTS"],
     "MemoryPoolType": ["WORKSPACE"],
     "ProfilingVerbosity": ["DETAILED"],
     "ITimingCache": ["serialize"],
