@@ -47,7 +47,7 @@ TRANSFER_DEFAULTS: dict[str, Any] = {"learning_rate": 0.02, "old_rate": 0.3}
 
 #: Options that do not change what is learnt.
 NOT_OF_THE_RECIPE = (
-    "data", "output", "recipe_file", "validate_every", "checkpoint_every", "resume", "devices", "progress",
+    "data", "output", "recipe_file", "validate_every", "checkpoint_every", "resume", "overwrite", "devices", "progress",
 )  # fmt: skip
 
 START, LEARNING, IMAGES, RUN = "Where it starts", "How it learns", "How images are varied", "How it runs"
@@ -143,6 +143,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.", rich_help_panel=RUN)
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Begin anew in a folder that holds a run, and delete that run.", rich_help_panel=RUN
+        ),
+    ] = False,
     devices: Annotated[
         int | None,
         _option("GPUs, or processes on a CPU, that share each batch.", "every GPU, or one process", RUN, min=1),
@@ -160,7 +166,7 @@ def train(
     folder = data_folder_from_path(data, val_fraction=recipe.val_fraction, seed=recipe.seed)
     report = run(
         folder, recipe, output, teacher=load_weights(recipe.teacher) if recipe.teacher else None, resume=resume,
-        validate_every=validate_every, checkpoint_every=checkpoint_every, devices=devices, progress=progress,
+        overwrite=overwrite, validate_every=validate_every, checkpoint_every=checkpoint_every, devices=devices, progress=progress,
     )  # fmt: skip
     if report is None:  # a process that works for the one that reports
         return

@@ -39,7 +39,8 @@ from alexnet_build.training.trainer import fit, lightning_trainer
 from alexnet_build.training.transfer import network_to_train
 from alexnet_build.weights import TrainedNetwork, save_weights
 
-LAST_CHECKPOINT = "last.ckpt"
+LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
+WEIGHTS_FILE = "weights.safetensors"
 #: Photographs that the statistics of inserted batch normalisations are taken from.
 _STATISTICS_FROM = 512
 
@@ -67,7 +68,8 @@ class TrainingReport:
 
 def train(
     folder: DataFolder, recipe: Recipe, output: Path, *, teacher: TrainedNetwork | None = None, resume: bool = False,
-    validate_every: int = 1, checkpoint_every: int = 1, devices: int | None = None, progress: bool = True,
+    overwrite: bool = False, validate_every: int = 1, checkpoint_every: int = 1, devices: int | None = None,
+    progress: bool = True,
 ) -> TrainingReport | None:  # fmt: skip
     """Train from scratch, or from other weights with a new head.
 
@@ -80,6 +82,7 @@ def train(
         output: A folder for the results; made if missing.
         teacher: A network for the same classes whose probabilities are learnt beside the labels.
         resume: Go on from the last checkpoint in ``output``.
+        overwrite: Begin anew in a folder that holds a run; its checkpoints and weights are deleted.
         validate_every: Epochs between two looks at ``folder.val``.
         checkpoint_every: Epochs between two checkpoints; an interruption loses at most so many.
         devices: How many GPUs, or processes on a CPU, share each batch; None for every GPU, or one process.
@@ -89,28 +92,29 @@ def train(
         How the run went; None in the processes that Lightning starts for further devices.
 
     Raises:
-        DataError: Photographs that cannot be read, nothing to resume from, another recipe than the run's.
+        DataError: Photographs that cannot be read, nothing to resume from, another recipe than the run's, a folder
+            that holds a run already.
         TrainingError: The run was interrupted, a checkpoint could not be written, or the loss is no number any more.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    if resume:
-        _check_resumable(output, recipe)
-    _check_recipe(folder, recipe, teacher)
-    recipe.save(output)
+    devices = devices or max(torch.cuda.device_count(), 1)
+    _check_recipe(folder, recipe, teacher, devices)
+    _check_output(output, recipe, resume, overwrite)
     lightning.seed_everything(recipe.seed, verbose=False)
     spec, network = network_to_train(folder.train.labels, recipe)
     val = served_split(folder.val, spec)
+    output.mkdir(parents=True, exist_ok=True)
     photographs = square_photographs(folder.train, recipe.source_side, output)
     if recipe.start != "scratch" and recipe.batch_norm and isinstance(network, AlexNet2012):
         _insert_batch_norm(network, spec, photographs)
+    recipe.save(output)
     module = ClassifierTraining(network, spec, recipe, teacher)
     data = PhotographData(photographs, val, spec.classes, spec.image_size, recipe)
-    devices = devices or max(torch.cuda.device_count(), 1)
     history = RunHistory(output / HISTORY_FILE, min(recipe.batch_size, len(folder.train)))
     pictures = RunPictures(output, spec.labels, val)
     watchers: list[callbacks.Callback] = [history, callbacks.LearningRateMonitor("epoch"), pictures]
     if progress:
         watchers.append(RunProgress(history))
+    validate_every = min(validate_every, recipe.epochs)
     if val and recipe.patience:
         watchers.append(callbacks.EarlyStopping("val/top1", mode="max", patience=recipe.patience))
     if val and recipe.keep == "best":
@@ -118,19 +122,27 @@ def train(
     if checkpoint_every:
         watchers.append(_checkpoints(output, "last", checkpoint_every))
     trainer = lightning_trainer(recipe, output, watchers, validate_every=validate_every, devices=devices)
-    started = time.perf_counter()
     advice = "the same command with --resume goes on from the last checkpoint"
     if not checkpoint_every:
         advice = "there is no checkpoint to go on from, since --checkpoint-every is 0"
+    started = time.perf_counter()
     fit(trainer, module, data, output / LAST_CHECKPOINT if resume else None, advice=advice)
     seconds = time.perf_counter() - started
     if not trainer.is_global_zero:
         return None
     if val and recipe.keep == "best":
-        best = torch.load(output / "best.ckpt", map_location="cpu", weights_only=True)
+        best = torch.load(output / BEST_CHECKPOINT, map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
-    trained = trained_network(module)
-    test = served_split(folder.test, spec)
+    return _finish(trained_network(module), folder, val, output, history, pictures, seconds, teacher)
+
+
+def _finish(
+    trained: TrainedNetwork, folder: DataFolder, val: ServedPhotographs | None, output: Path, history: RunHistory,
+    pictures: RunPictures, seconds: float, teacher: TrainedNetwork | None,
+) -> TrainingReport:  # fmt: skip
+    """Save the weights first, then measure and draw."""
+    save_weights(trained, output / WEIGHTS_FILE)
+    test = served_split(folder.test, trained.spec)
     found = {name: served_probabilities(trained, seen) for name, seen in (("val", val), ("test", test)) if seen}
     rates = sorted(row.images_per_s for row in history.rows)
     report = TrainingReport(
@@ -141,11 +153,10 @@ def train(
         test=accuracy_from_probabilities(found["test"], test.targets) if test else None,
         teacher=_accuracy_of(teacher, folder) if teacher else None,
     )
-    save_weights(trained, output / "weights.safetensors")
+    (output / "report.json").write_text(json.dumps(report, default=vars, indent=2) + "\n")
     write_curves(history.rows, output / "curves.png")
     if looked_at := test or val:
         pictures.write(found["test" if test else "val"], looked_at)
-    (output / "report.json").write_text(json.dumps(report, default=vars, indent=2) + "\n")
     return report
 
 
@@ -170,17 +181,33 @@ def _checkpoints(output: Path, name: str, every: int) -> callbacks.ModelCheckpoi
     )  # fmt: skip
 
 
-def _check_resumable(output: Path, recipe: Recipe) -> None:
-    if not (output / LAST_CHECKPOINT).is_file():
-        raise DataError(f"{output / LAST_CHECKPOINT} does not exist: there is no run to resume; leave out --resume")
-    if different := recipe.differences(Recipe.load(output)):
+def _check_output(output: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    """Refuse to mix two runs in one folder."""
+    results = [output / name for name in (LAST_CHECKPOINT, BEST_CHECKPOINT, WEIGHTS_FILE)]
+    if resume:
+        if not (output / LAST_CHECKPOINT).is_file():
+            raise DataError(f"{output / LAST_CHECKPOINT} does not exist: there is no run to resume; leave out --resume")
+        if different := recipe.differences(Recipe.load(output)):
+            raise DataError(
+                f"{output} was started with another recipe ({'; '.join(different)}): resume it without these options, "
+                "or give another --output"
+            )
+    elif overwrite:
+        for path in results:
+            path.unlink(missing_ok=True)
+    elif present := [path.name for path in results if path.exists()]:
         raise DataError(
-            f"{output} was started with another recipe ({'; '.join(different)}): resume it without these options, or "
-            "give another --output"
+            f"{output} holds a run already ({', '.join(present)}): go on with --resume, begin anew with --overwrite, "
+            "or give another --output"
         )
 
 
-def _check_recipe(folder: DataFolder, recipe: Recipe, teacher: TrainedNetwork | None) -> None:
+def _check_recipe(folder: DataFolder, recipe: Recipe, teacher: TrainedNetwork | None, devices: int) -> None:
+    if recipe.batch_size % devices:
+        raise DataError(
+            f"a batch of {recipe.batch_size} cannot be shared evenly by {devices} devices; give another --batch-size, "
+            "or --devices 1"
+        )
     if recipe.patience and folder.val is None:
         raise DataError(
             "--patience ends a run by its validation photographs, and there are none: make a val/ beside train/, or "

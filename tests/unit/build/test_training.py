@@ -217,12 +217,38 @@ def test_full_disk_leaves_the_checkpoint_before_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_full_disk_while_training_keeps_what_was_saved(coloured_photographs: Path, tmp_path: Path) -> None:
-    folder, run = data_folder_from_path(coloured_photographs), tmp_path / "run"
-    train(folder, replace(RECIPE, epochs=1), run, progress=False)
-    saved = (run / "last.ckpt").stat().st_mtime_ns
-    (run / "last.ckpt.part").symlink_to("/dev/full")
+def test_full_disk_while_training_keeps_what_was_saved(
+    coloured_photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def full_from_the_second_epoch_on(module: ClassifierTraining) -> None:
+        if module.current_epoch == 1:
+            (run / "last.ckpt.part").symlink_to("/dev/full")
+
+    monkeypatch.setattr(ClassifierTraining, "on_train_epoch_start", full_from_the_second_epoch_on)
+    folder = data_folder_from_path(coloured_photographs)
     with pytest.raises(TrainingError, match=r"The one before is whole: make room and run the same command with --res"):
-        train(folder, replace(RECIPE, epochs=1), run, progress=False)
-    assert (run / "last.ckpt").stat().st_mtime_ns == saved
+        train(folder, replace(RECIPE, epochs=3), run, progress=False)
     assert torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)["epoch"] == 0
+
+    with pytest.raises(
+        DataError, match=r"holds a run already \(last\.ckpt\): go on with --resume, begin anew with --ov"
+    ):
+        train(folder, RECIPE, run, progress=False)
+
+
+def test_overwrite_deletes_the_run_before(coloured_photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").touch()
+    folder = data_folder_from_path(coloured_photographs)
+    recipe = replace(RECIPE, epochs=1, batch_norm=False)
+    assert train(folder, recipe, tmp_path, overwrite=True, checkpoint_every=0, progress=False) is not None
+    assert not (tmp_path / "best.ckpt").exists()
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_batch_that_devices_cannot_share_is_refused(coloured_photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="a batch of 12 cannot be shared evenly by 5 devices; give another --batch-size"
+    ):
+        train(data_folder_from_path(coloured_photographs), RECIPE, tmp_path, devices=5, progress=False)
