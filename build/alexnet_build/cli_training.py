@@ -166,7 +166,8 @@ def train(
     folder = data_folder_from_path(data, val_fraction=recipe.val_fraction, seed=recipe.seed)
     report = run(
         folder, recipe, output, teacher=load_weights(recipe.teacher) if recipe.teacher else None, resume=resume,
-        overwrite=overwrite, validate_every=validate_every, checkpoint_every=checkpoint_every, devices=devices, progress=progress,
+        overwrite=overwrite, validate_every=validate_every, checkpoint_every=checkpoint_every, devices=devices,
+        progress=progress,
     )  # fmt: skip
     if report is None:  # a process that works for the one that reports
         return
