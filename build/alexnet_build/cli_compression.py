@@ -178,17 +178,20 @@ def _retraining(given: dict[str, Any]) -> Retraining:
     from dataclasses import fields
 
     from alexnet_build.compression.retrain import Retraining
+    from alexnet_build.errors import DataError
     from alexnet_build.training.folders import data_folder_from_path
     from alexnet_build.training.recipe import Recipe
     from alexnet_build.weights import load_weights
 
+    if present := sorted(path.name for path in given["output"].glob("weights.safetensors*")):
+        raise DataError(f"{given['output']} holds {', '.join(present)} already; give another --output")
     parent = load_weights(given["weights"])
     source = {None: given["weights"], "none": ""}.get(given["teacher"], given["teacher"])
     own = {f.name for f in fields(Recipe)}
     recipe = Recipe(
         **{name: value for name, value in given.items() if name in own and name != "teacher"},
         teacher=source,
-        warmup_epochs=min(2, given["epochs"] // 5),
+        warmup_epochs=min(2.0, given["epochs"] / 5),
     )
     folder = data_folder_from_path(given["data"], val_fraction=recipe.val_fraction, seed=recipe.seed)
     teacher = parent if given["teacher"] is None else load_weights(source) if source else None

@@ -35,6 +35,15 @@ class Policy(str, Enum):
     rand = "rand"
 
 
+class Arithmetic(str, Enum):
+    """Lightning's names of what a network computes in."""
+
+    auto = "auto"
+    fp32 = "32-true"
+    bf16 = "bf16-mixed"
+    fp16 = "16-mixed"
+
+
 class Keep(str, Enum):
     """Which epoch's weights are kept."""
 
@@ -126,10 +135,8 @@ def train(
         float | None,
         _option("Share of the training photographs to hold out for validation.", 0, RUN, min=0.0, max=0.9),
     ] = None,
-    seed: Annotated[int | None, _option("Of weights, order and augmentation.", 0, RUN)] = None,
-    precision: Annotated[
-        str | None, _option("auto, 32-true, bf16-mixed or 16-mixed.", "auto: bf16-mixed on a GPU", RUN)
-    ] = None,
+    seed: Annotated[int | None, _option("Of weights, order and augmentation.", 0, RUN, min=0)] = None,
+    precision: Annotated[Arithmetic | None, _option("auto: bf16-mixed on a GPU that has it.", "auto", RUN)] = None,
     deterministic: Annotated[
         bool | None, _option("The same result every time on a GPU too; slower.", "off", RUN, "--deterministic")
     ] = None,
@@ -160,8 +167,15 @@ def train(
     given = {name: value for name, value in options.items() if name not in NOT_OF_THE_RECIPE and value is not None}
     from alexnet_build.training.fit import train as run
     from alexnet_build.training.folders import data_folder_from_path
+    from alexnet_build.training.run_folder import check_resumable
     from alexnet_build.weights import load_weights
 
+    if resume and (overwrite or recipe_file):
+        raise typer.BadParameter(
+            "a run that goes on keeps its recipe and its files", param_hint="--recipe / --overwrite"
+        )
+    if resume:
+        check_resumable(output)
     recipe = _recipe(given, output if resume else recipe_file)
     folder = data_folder_from_path(data, val_fraction=recipe.val_fraction, seed=recipe.seed)
     report = run(
@@ -183,9 +197,8 @@ def _recipe(given: dict[str, Any], saved: Path | None) -> Recipe:
     from alexnet_build.errors import DataError
     from alexnet_build.training.recipe import Recipe
 
-    if saved is not None:
-        return Recipe.load(saved).changed(given)
-    transfer = given.get("start", "scratch") != "scratch"
+    before = Recipe.load(saved) if saved else Recipe()
+    transfer = given.get("start", before.start) != "scratch"
     other_network = given.get("start") == "imagenet" or given.get("architecture", "paper2012") != "paper2012"
     if given.get("batch_norm") and other_network:
         raise DataError("--batch-norm is for the paper2012 network alone; torchvision's networks are used as they are")
@@ -197,4 +210,4 @@ def _recipe(given: dict[str, Any], saved: Path | None) -> Recipe:
         )
     if transfer and "architecture" in given:
         raise DataError("--architecture is for runs from scratch; the weights after --from bring their own")
-    return Recipe().changed((TRANSFER_DEFAULTS if transfer else {}) | given)
+    return before.changed((TRANSFER_DEFAULTS if transfer and not saved else {}) | given)

@@ -10,8 +10,12 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,6 +35,17 @@ def _image_preprocessing() -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
+
+
+def image_from_photograph(path: Path) -> Image.Image:
+    """The whole of a photograph, upright, in mode RGB, decoded as the server does.
+
+    Raises:
+        ValueError: The file is no image that can be read.
+    """
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(_image_preprocessing().decode(path.read_bytes())).convert("RGB")
 
 
 def pixels_from_photograph(path: Path, size: int, resize_short_side: int) -> np.ndarray:

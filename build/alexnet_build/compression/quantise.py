@@ -29,7 +29,7 @@ from alexnet_build.int8_from_onnx import calibration_pixels, int8_from_onnx
 from alexnet_build.network import NetworkSpec
 from alexnet_build.onnx_from_network import onnx_from_network
 from alexnet_build.training.classifier import normalised
-from alexnet_build.training.evaluate import Accuracy
+from alexnet_build.training.evaluate import Accuracy, accuracy_from_probabilities
 from alexnet_build.training.images import ServedPhotographs
 from alexnet_build.training.transfer import head_of
 from alexnet_build.verify import onnxruntime_infer
@@ -185,6 +185,4 @@ def onnx_accuracy(onnx_file: Path, photographs: ServedPhotographs) -> Accuracy:
     infer = onnxruntime_infer(onnx_file)
     pixels = photographs.pixels.permute(0, 2, 3, 1).contiguous()  # (M, S, S, 3) uint8
     probabilities = torch.cat([torch.from_numpy(infer(batch.numpy())) for batch in pixels.split(_BATCH)])
-    guesses = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
-    hits = guesses == photographs.targets[:, None]  # (M, 5)
-    return Accuracy(int(hits[:, 0].sum()) / len(hits), int(hits.any(1).sum()) / len(hits), len(hits))
+    return accuracy_from_probabilities(probabilities, photographs.targets)

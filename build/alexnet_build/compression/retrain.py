@@ -108,7 +108,7 @@ class Retraining:
         shown = [RunProgress(history)] if self.progress else []
         trainer = lightning_trainer(recipe, self.output, [*watchers, KeepZeros(), history, *shown])
         started = time.perf_counter()
-        fit(trainer, module, data, advice="nothing was saved; start again")
+        fit(trainer, module, data, advice=lambda: "nothing was saved; start again")
         network.eval().float().cpu()
         return time.perf_counter() - started
 

@@ -79,12 +79,13 @@ def torch_source(trained: TrainedNetwork, origin: str) -> Source:
     """The graph that would be exported, in torch and FP32, on the GPU if there is one."""
     import torch
 
+    from alexnet_build.training.evaluate import exact_fp32
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     graph = ServingGraph(copy.deepcopy(trained.network), trained.spec).eval().to(device)
 
     def infer(pixels: np.ndarray) -> np.ndarray:
-        # cuDNN would otherwise round the inputs of convolutions to TF32's 11 bits.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), exact_fp32():
             return graph(torch.from_numpy(pixels).to(device)).cpu().numpy()
 
     return _source_from_infer("torch", origin, trained.spec, infer)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms import v2
 
-#: Images that share one draw of a policy: torchvision varies a whole batch alike.
+#: Parts of a batch that have a draw of a policy each: torchvision varies whole batches alike.
 _POLICY_GROUPS = 16
 
 

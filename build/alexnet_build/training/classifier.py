@@ -45,6 +45,12 @@ class ClassifierTraining(lightning.LightningModule):
         self.top1 = MulticlassAccuracy(spec.classes, average="micro", validate_args=False)
         self.top5 = MulticlassAccuracy(spec.classes, top_k=min(5, spec.classes), average="micro", validate_args=False)
         self.layers = layer_groups(network)
+        for (
+            layer,
+            group,
+        ) in self.layers.items():  # here: with several devices, gradients are arranged for before fitting
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(learns_from(group, recipe) < recipe.epochs)
         # in a list, so that it is not a submodule: it is neither trained nor saved
         self._teacher = [Teacher(teacher)] if teacher else []
 
@@ -83,10 +89,9 @@ class ClassifierTraining(lightning.LightningModule):
             teacher.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Let layers that do not learn yet rest."""
+        """Let layers that do not learn yet rest: their batch normalisation leaves its statistics alone."""
         for layer, group in self.layers.items():
-            if learns_from(group, self.recipe) > self.current_epoch:
-                layer.eval()  # batch normalisation uses its statistics and leaves them alone
+            layer.train(learns_from(group, self.recipe) <= self.current_epoch)
 
     def configure_optimizers(self) -> Any:
         """SGD with Nesterov momentum; decay on weights alone; the recipe's schedule, stepped every batch.
@@ -98,9 +103,7 @@ class ClassifierTraining(lightning.LightningModule):
         groups: dict[tuple[Group, bool], list[Tensor]] = {}
         for layer, group in self.layers.items():
             for parameter in layer.parameters(recurse=False):
-                if learns_from(group, recipe) >= recipe.epochs:
-                    parameter.requires_grad_(False)
-                else:
+                if parameter.requires_grad:
                     groups.setdefault((group, parameter.dim() > 1), []).append(parameter)
         optimizer = torch.optim.SGD(
             [
@@ -108,7 +111,8 @@ class ClassifierTraining(lightning.LightningModule):
                 for (_, decays), parameters in groups.items()
             ],
             lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
-            fused=self.device.type == "cuda",
+            # not with FP16's loss scaling: a step that it skips leaves fused momentum uninitialised
+            fused=self.device.type == "cuda" and recipe.precision != "16-mixed",
         )  # fmt: skip
         steps_per_epoch = self.trainer.estimated_stepping_batches / max(recipe.epochs, 1)
         schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -6,7 +6,8 @@ In: a trained network and served photographs. Out: probabilities, top-1 and top-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +46,22 @@ def served_probabilities(trained: TrainedNetwork, photographs: ServedPhotographs
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = trained.network.eval().to(device)
     mean, std = (torch.tensor(v, device=device).reshape(1, 3, 1, 1) for v in (trained.spec.mean, trained.spec.std))
-    found = probabilities(lambda images: network((images - mean) / std), photographs, device)
+    with exact_fp32():
+        found = probabilities(lambda images: network((images - mean) / std), photographs, device)
     network.to("cpu")
     return found
+
+
+@contextlib.contextmanager
+def exact_fp32() -> Iterator[None]:
+    """FP32 on a GPU as it is elsewhere: neither convolutions nor products round their inputs to TF32's 11 bits."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 @torch.inference_mode()

@@ -22,7 +22,6 @@ from alexnet_build.training.data import PhotographData
 from alexnet_build.training.evaluate import (
     Accuracy,
     accuracy,
-    accuracy_from_probabilities,
     served_probabilities,
 )  # fmt: skip
 from alexnet_build.training.folders import DataFolder, Split
@@ -35,12 +34,25 @@ from alexnet_build.training.images import (
 from alexnet_build.training.pictures import RunPictures, write_curves
 from alexnet_build.training.progress import HISTORY_FILE, RunHistory, RunProgress
 from alexnet_build.training.recipe import Recipe
-from alexnet_build.training.trainer import fit, lightning_trainer
+from alexnet_build.training.run_folder import (
+    REPORT_FILE,
+    WEIGHTS_FILE,
+    advice_after_interruption,
+    check_output,
+    delete_run,
+    first_process,
+)  # fmt: skip
+from alexnet_build.training.trainer import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    Checkpoints,
+    Patience,
+    fit,
+    lightning_trainer,
+)  # fmt: skip
 from alexnet_build.training.transfer import network_to_train
 from alexnet_build.weights import TrainedNetwork, save_weights
 
-LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
-WEIGHTS_FILE = "weights.safetensors"
 #: Photographs that the statistics of inserted batch normalisations are taken from.
 _STATISTICS_FROM = 512
 
@@ -98,15 +110,17 @@ def train(
     """
     devices = devices or max(torch.cuda.device_count(), 1)
     _check_recipe(folder, recipe, teacher, devices)
-    _check_output(output, recipe, resume, overwrite)
+    check_output(output, recipe, resume, overwrite)
     lightning.seed_everything(recipe.seed, verbose=False)
     spec, network = network_to_train(folder.train.labels, recipe)
-    val = served_split(folder.val, spec)
+    val, test = served_split(folder.val, spec), served_split(folder.test, spec)
     output.mkdir(parents=True, exist_ok=True)
-    photographs = square_photographs(folder.train, recipe.source_side, output)
+    photographs = square_photographs(folder.train, recipe.source_side, output, processes=devices)
     if recipe.start != "scratch" and recipe.batch_norm and isinstance(network, AlexNet2012):
         _insert_batch_norm(network, spec, photographs)
-    recipe.save(output)
+    if first_process() and not resume:
+        delete_run(output)
+        recipe.save(output)
     module = ClassifierTraining(network, spec, recipe, teacher)
     data = PhotographData(photographs, val, spec.classes, spec.image_size, recipe)
     history = RunHistory(output / HISTORY_FILE, min(recipe.batch_size, len(folder.train)))
@@ -116,48 +130,49 @@ def train(
         watchers.append(RunProgress(history))
     validate_every = min(validate_every, recipe.epochs)
     if val and recipe.patience:
-        watchers.append(callbacks.EarlyStopping("val/top1", mode="max", patience=recipe.patience))
+        watchers.append(Patience("val/top1", mode="max", patience=recipe.patience))
     if val and recipe.keep == "best":
-        watchers.append(_checkpoints(output, "best", validate_every))
+        watchers.append(Checkpoints(output, BEST_CHECKPOINT, validate_every))
     if checkpoint_every:
-        watchers.append(_checkpoints(output, "last", checkpoint_every))
+        watchers.append(Checkpoints(output, LAST_CHECKPOINT, checkpoint_every))
     trainer = lightning_trainer(recipe, output, watchers, validate_every=validate_every, devices=devices)
-    advice = "the same command with --resume goes on from the last checkpoint"
-    if not checkpoint_every:
-        advice = "there is no checkpoint to go on from, since --checkpoint-every is 0"
     started = time.perf_counter()
-    fit(trainer, module, data, output / LAST_CHECKPOINT if resume else None, advice=advice)
+    fit(
+        trainer,
+        module,
+        data,
+        output / LAST_CHECKPOINT if resume else None,
+        advice=lambda: advice_after_interruption(output),
+    )
     seconds = time.perf_counter() - started
     if not trainer.is_global_zero:
         return None
     if val and recipe.keep == "best":
         best = torch.load(output / BEST_CHECKPOINT, map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
-    return _finish(trained_network(module), folder, val, output, history, pictures, seconds, teacher)
-
-
-def _finish(
-    trained: TrainedNetwork, folder: DataFolder, val: ServedPhotographs | None, output: Path, history: RunHistory,
-    pictures: RunPictures, seconds: float, teacher: TrainedNetwork | None,
-) -> TrainingReport:  # fmt: skip
-    """Save the weights first, then measure and draw."""
+    trained = trained_network(module)
     save_weights(trained, output / WEIGHTS_FILE)
-    test = served_split(folder.test, trained.spec)
-    found = {name: served_probabilities(trained, seen) for name, seen in (("val", val), ("test", test)) if seen}
+    report = _report(trained, val, test, history, seconds, _accuracy_of(teacher, folder) if teacher else None)
+    (output / REPORT_FILE).write_text(json.dumps(report, default=vars, indent=2) + "\n")
+    write_curves(history.rows, output / "curves.png")
+    if looked_at := test or val:
+        pictures.write(served_probabilities(trained, looked_at), looked_at)
+    return report
+
+
+def _report(
+    trained: TrainedNetwork, val: ServedPhotographs | None, test: ServedPhotographs | None, history: RunHistory,
+    seconds: float, teacher: Accuracy | None,
+) -> TrainingReport:  # fmt: skip
     rates = sorted(row.images_per_s for row in history.rows)
-    report = TrainingReport(
+    return TrainingReport(
         epochs=len(history.rows),
         seconds=seconds,
         images_per_s=rates[len(rates) // 2] if rates else 0.0,
-        val=accuracy_from_probabilities(found["val"], val.targets) if val else None,
-        test=accuracy_from_probabilities(found["test"], test.targets) if test else None,
-        teacher=_accuracy_of(teacher, folder) if teacher else None,
+        val=accuracy(trained, val) if val else None,
+        test=accuracy(trained, test) if test else None,
+        teacher=teacher,
     )
-    (output / "report.json").write_text(json.dumps(report, default=vars, indent=2) + "\n")
-    write_curves(history.rows, output / "curves.png")
-    if looked_at := test or val:
-        pictures.write(found["test" if test else "val"], looked_at)
-    return report
 
 
 def trained_network(module: ClassifierTraining) -> TrainedNetwork:
@@ -173,36 +188,9 @@ def served_split(split: Split | None, spec: NetworkSpec) -> ServedPhotographs | 
     return served_photographs(split, spec.image_size, spec.resize_short_side) if split else None
 
 
-def _checkpoints(output: Path, name: str, every: int) -> callbacks.ModelCheckpoint:
-    best = name == "best"
-    return callbacks.ModelCheckpoint(
-        output, name, monitor="val/top1" if best else None, mode="max", save_weights_only=best, save_top_k=1,
-        every_n_epochs=every, enable_version_counter=False, save_on_train_epoch_end=True,
-    )  # fmt: skip
-
-
-def _check_output(output: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
-    """Refuse to mix two runs in one folder."""
-    results = [output / name for name in (LAST_CHECKPOINT, BEST_CHECKPOINT, WEIGHTS_FILE)]
-    if resume:
-        if not (output / LAST_CHECKPOINT).is_file():
-            raise DataError(f"{output / LAST_CHECKPOINT} does not exist: there is no run to resume; leave out --resume")
-        if different := recipe.differences(Recipe.load(output)):
-            raise DataError(
-                f"{output} was started with another recipe ({'; '.join(different)}): resume it without these options, "
-                "or give another --output"
-            )
-    elif overwrite:
-        for path in results:
-            path.unlink(missing_ok=True)
-    elif present := [path.name for path in results if path.exists()]:
-        raise DataError(
-            f"{output} holds a run already ({', '.join(present)}): go on with --resume, begin anew with --overwrite, "
-            "or give another --output"
-        )
-
-
 def _check_recipe(folder: DataFolder, recipe: Recipe, teacher: TrainedNetwork | None, devices: int) -> None:
+    if torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise DataError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs")
     if recipe.batch_size % devices:
         raise DataError(
             f"a batch of {recipe.batch_size} cannot be shared evenly by {devices} devices; give another --batch-size, "

@@ -17,13 +17,13 @@ from tempfile import TemporaryFile
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from alexnet_build.errors import DataError
-from alexnet_build.preprocessing import pixels_from_photograph
+from alexnet_build.preprocessing import image_from_photograph, pixels_from_photograph
 from alexnet_build.training.folders import Split
 
 
@@ -55,23 +55,25 @@ class ServedPhotographs:
     targets: Tensor
 
 
-def square_photographs(split: Split, side: int, scratch: Path | None = None) -> SquarePhotographs:
+def square_photographs(
+    split: Split, side: int, scratch: Path | None = None, *, processes: int = 1
+) -> SquarePhotographs:
     """Decode a split for training.
 
     Args:
         split: The photographs.
         side: R, in pixels.
         scratch: Where a file is mapped from, if the pixels would fill half of this machine's memory.
+        processes: How many processes of this machine do the same.
 
     Raises:
-        DataError: Photographs that cannot be decoded, all of them named.
+        DataError: Photographs that cannot be decoded.
     """
-    pixels = _room_for((len(split), side, side, 3), scratch)
+    pixels = _room_for((len(split), side, side, 3), scratch, processes)
     aspects = np.empty(len(split), np.float32)
 
     def decode(index: int) -> None:
-        with Image.open(split.paths[index]) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = image_from_photograph(split.paths[index])
         pixels[index] = upright.resize((side, side), Image.Resampling.BILINEAR)
         aspects[index] = upright.width / upright.height
 
@@ -91,12 +93,14 @@ def served_photographs(split: Split, size: int, resize_short_side: int) -> Serve
     return ServedPhotographs(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor(split.targets))
 
 
-def _room_for(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
+def _room_for(shape: tuple[int, ...], scratch: Path | None, processes: int) -> np.ndarray:
     """Uninitialised uint8 of a shape, in memory or, where that is scarce, in an unnamed file."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if scratch is None or np.prod(shape) < memory / 2:
+    count = int(np.prod(shape))
+    if scratch is None or count * processes < memory / 2:
         return np.empty(shape, np.uint8)
     with TemporaryFile(dir=scratch) as file:
+        os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error here, and a crash later
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
@@ -118,5 +122,5 @@ def _decode_all(paths: Sequence[Path], decode: Callable[[int], None]) -> None:
         )
         broken = [complaint for complaint in shown if complaint]
     if broken:
-        listed = "\n  ".join(broken[:20])
+        listed = "\n  ".join(broken[:20] + [f"... and {len(broken) - 20} more"] * (len(broken) > 20))
         raise DataError(f"{len(broken)} of {len(paths)} photographs cannot be read; mend or delete them:\n  {listed}")

@@ -43,9 +43,10 @@ class RunPictures(callbacks.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draw a few times in a run."""
-        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        every = max(epochs // _TIMES, 1)
-        if self.val is None or not trainer.is_global_zero or (epoch % every and epoch != epochs):
+        between = trainer.check_val_every_n_epoch or 1
+        look, looks = (trainer.current_epoch + 1) // between, (trainer.max_epochs or 1) // between
+        every = max(looks // _TIMES, 1)
+        if self.val is None or not trainer.is_global_zero or (look % every and look != looks):
             return
         board: Any = trainer.logger.experiment  # type: ignore[union-attr]
         found = probabilities(pl_module, self.val, pl_module.device)  # the module is in eval mode here
@@ -83,6 +84,7 @@ class RunPictures(callbacks.Callback):
 def write_curves(rows: Sequence[EpochRow], path: Path) -> None:
     """Draw loss, accuracy and learning rate over the epochs."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
     loss, share, rate = figure.subplots(1, 3)
@@ -98,6 +100,7 @@ def write_curves(rows: Sequence[EpochRow], path: Path) -> None:
     for axes, title in ((loss, "cross-entropy"), (share, "top-1 accuracy, %"), (rate, "learning rate")):
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
         axes.grid(color="#e6e6e6", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -71,9 +71,13 @@ class RunHistory(callbacks.Callback):
         self.rows: list[EpochRow] = []
         self._started = self._finished = 0.0
 
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Read what a run that is resumed has behind it, be it all of it."""
+        self.rows = history_from_csv(self.path)
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Keep what a run that is resumed has behind it."""
-        self.rows = [row for row in history_from_csv(self.path) if row.epoch <= trainer.current_epoch]
+        """Forget what is done once more."""
+        self.rows = [row for row in self.rows if row.epoch <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the clock."""
@@ -100,10 +104,12 @@ class RunHistory(callbacks.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"images_per_s": images_per_s}, trainer.global_step)
         if trainer.is_global_zero:
-            with self.path.open("w", newline="") as file:
+            partial = self.path.with_name(self.path.name + ".part")
+            with partial.open("w", newline="") as file:
                 writer = csv.DictWriter(file, [f.name for f in fields(EpochRow)])
                 writer.writeheader()
                 writer.writerows(asdict(row) for row in self.rows)
+            partial.replace(self.path)
 
 
 class RunProgress(callbacks.Callback):
@@ -162,6 +168,10 @@ class RunProgress(callbacks.Callback):
             f"rate {row.learning_rate:.2g}  {row.images_per_s:,.0f} images/s",
             file=sys.stderr,
         )
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""

@@ -69,7 +69,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-3
     schedule: Literal["cosine", "step"] = "cosine"
-    warmup_epochs: int = 5
+    warmup_epochs: float = 5
     step_epochs: int = 30
     step_factor: float = 0.1
     dropout: float = 0.5

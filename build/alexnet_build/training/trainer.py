@@ -9,7 +9,7 @@ import logging
 import shutil
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch.utils._pytree import tree_leaves
 
 from alexnet_build.errors import TrainingError
 from alexnet_build.training.recipe import Recipe
+
+LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
 
 
 def lightning_trainer(
@@ -46,7 +49,7 @@ def lightning_trainer(
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         use_distributed_sampler=False,
-        deterministic=recipe.deterministic,
+        deterministic="warn" if recipe.deterministic else None,  # names what has no deterministic form
         callbacks=[_StopOnNaN(), *watchers],
         plugins=[WholeCheckpoints()],
         logger=TensorBoardLogger(output, name="", version="tensorboard"),
@@ -63,7 +66,11 @@ def arithmetic(recipe: Recipe) -> str:
     """Lightning's name of the arithmetic that a recipe means on this machine."""
     if recipe.precision != "auto":
         return recipe.precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return (
+        "bf16-mixed"
+        if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        else "32-true"
+    )
 
 
 def fit(
@@ -72,7 +79,7 @@ def fit(
     data: Any,
     checkpoint: Path | None = None,
     *,
-    advice: str,
+    advice: Callable[[], str],
 ) -> None:
     """Train, from a checkpoint or from the beginning.
 
@@ -88,10 +95,14 @@ def fit(
     """
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except Exception:
+        if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # the others would wait for this process
+        raise
     except SystemExit as error:  # how Lightning ends on Ctrl-C; it ignores further ones from then on
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise TrainingError(
-            f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; {advice}"
+            f"interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; {advice()}"
         ) from error
 
 
@@ -105,6 +116,46 @@ class _StopOnNaN(callbacks.Callback):
                 f"the loss is no number any more in epoch {trainer.current_epoch + 1}: lower --learning-rate. "
                 "What was saved before is whole"
             )
+
+
+class Checkpoints(callbacks.ModelCheckpoint):
+    """``last.ckpt``, or ``best.ckpt`` by top-1 accuracy, as a folder has it, wherever the folder has been moved to.
+
+    Args:
+        output: The folder.
+        name: Of the file.
+        every: Epochs between two.
+    """
+
+    def __init__(self, output: Path, name: str, every: int) -> None:
+        best = name == BEST_CHECKPOINT
+        super().__init__(
+            output, Path(name).stem, monitor="val/top1" if best else None, mode="max", save_weights_only=best,
+            save_top_k=1, every_n_epochs=every, enable_version_counter=False, save_on_train_epoch_end=True,
+        )  # fmt: skip
+
+    @property
+    def state_key(self) -> str:
+        """The same however often files are written."""
+        return f"{type(self).__name__} {self.filename}"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Find the files in the folder of today."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+
+
+class Patience(callbacks.EarlyStopping):
+    """Ends a run that does not improve; one that is resumed after its end stays ended."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Remember how the run ended."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -128,7 +179,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             free = shutil.disk_usage(path.parent).free
             kept = (
                 "The one before is whole: make room and run the same command with --resume"
-                if path.is_file()
+                if (path.parent / LAST_CHECKPOINT).is_file()
                 else "There is none from before: make room and start again"
             )
             raise TrainingError(

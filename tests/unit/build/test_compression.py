@@ -357,3 +357,12 @@ def test_prune_command_refuses_a_sparsity_beside_two_in_four(tmp_path: Path) -> 
     done = CliRunner().invoke(app, [*command, "--pattern", "2:4", "--sparsity", "0.9"])
     assert done.exit_code == 2
     assert "leaves half of the weights" in done.stderr
+
+
+def test_output_that_holds_weights_already_is_refused(coloured_photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").touch()
+    command = ["prune", "--weights", "demo", "--data", str(coloured_photographs), "--output", str(tmp_path)]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, DataError)
+    assert str(refused.exception) == f"{tmp_path} holds weights.safetensors already; give another --output"
+    assert (tmp_path / "weights.safetensors").stat().st_size == 0

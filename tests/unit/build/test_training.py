@@ -73,7 +73,7 @@ def test_interrupted_run_goes_on_as_if_it_had_never_stopped(
     with_val: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = data_folder_from_path(with_val)
-    recipe = replace(RECIPE, epochs=3, augmentation=Augmentation())
+    recipe = replace(RECIPE, epochs=3, augmentation=Augmentation(), keep="last")
     train(folder, recipe, tmp_path / "whole", progress=False)
 
     draw = ClassifierTraining.on_train_epoch_start
@@ -93,6 +93,9 @@ def test_interrupted_run_goes_on_as_if_it_had_never_stopped(
     assert report is not None
     assert report.epochs == 3
     whole, parted = (load_weights(str(tmp_path / run / "weights.safetensors")) for run in ("whole", "parted"))
+    again = train(folder, recipe, tmp_path / "parted", resume=True, progress=False)  # nothing is left to do
+    assert again is not None
+    assert (again.epochs, again.val) == (3, report.val)
     for (name, expected), found in zip(
         whole.network.state_dict().items(), parted.network.state_dict().values(), strict=True
     ):
@@ -100,6 +103,23 @@ def test_interrupted_run_goes_on_as_if_it_had_never_stopped(
     events = b"".join(file.read_bytes() for file in (tmp_path / "whole" / "tensorboard").iterdir() if file.is_file())
     assert b"val/confusion" in events
     assert all(tag in events for tag in (b"loss", b"accuracy", b"val/top1", b"lr-SGD", b"images_per_s"))
+
+
+@pytest.mark.slow
+def test_layers_that_join_later_use_their_batch_norm_from_then_on(
+    coloured_photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[bool]] = []
+    rest = ClassifierTraining.on_train_epoch_start
+
+    def looked_at(module: ClassifierTraining) -> None:
+        rest(module)
+        seen.append([module.network.batch_norms[name].training for name in ("fc7", "conv1")])
+
+    monkeypatch.setattr(ClassifierTraining, "on_train_epoch_start", looked_at)
+    recipe = replace(RECIPE, start="demo", unfreeze_epochs=1, epochs=3, learning_rate=0.005)
+    train(data_folder_from_path(coloured_photographs), recipe, tmp_path, checkpoint_every=0, progress=False)
+    assert seen == [[False, False], [True, False], [True, True]]
 
 
 @pytest.mark.slow
@@ -154,7 +174,8 @@ def test_larger_network_teaches(coloured_photographs: Path, tmp_path: Path) -> N
 def test_several_processes_share_each_batch(with_val: Path, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "alexnet_build", "train", "--data", str(with_val), "--output", str(tmp_path / "run"),
-        "--devices", "2", "--epochs", "1", "--batch-size", "12", "--warmup-epochs", "0",
+        "--devices", "2", "--epochs", "1", "--batch-size", "12", "--warmup-epochs", "0", "--from", "demo",
+        "--freeze", "features",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -167,9 +188,11 @@ def test_several_processes_share_each_batch(with_val: Path, tmp_path: Path) -> N
 
 def test_early_stopping_ends_a_run_that_does_not_improve(with_val: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, learning_rate=0.0, patience=1, batch_norm=False)
-    report = train(data_folder_from_path(with_val), recipe, tmp_path / "run", checkpoint_every=0, progress=False)
-    assert report is not None
-    assert report.epochs == 2
+    folder = data_folder_from_path(with_val)
+    for resume in (False, True):  # a run that has ended so stays ended
+        report = train(folder, recipe, tmp_path / "run", resume=resume, progress=False)
+        assert report is not None
+        assert report.epochs == 2
 
 
 def test_early_stopping_without_validation_photographs_is_refused(coloured_photographs: Path, tmp_path: Path) -> None:
