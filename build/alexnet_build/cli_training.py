@@ -202,12 +202,15 @@ def _recipe(given: dict[str, Any], saved: Path | None) -> Recipe:
     other_network = given.get("start") == "imagenet" or given.get("architecture", "paper2012") != "paper2012"
     if given.get("batch_norm") and other_network:
         raise DataError("--batch-norm is for the paper2012 network alone; torchvision's networks are used as they are")
-    only_for_transfer = {"freeze", "unfreeze_epochs", "old_rate"} & set(given)
-    if only_for_transfer and not transfer:
-        name = sorted(only_for_transfer)[0].replace("_", "-")
-        raise DataError(
-            f"--{name} is for old layers, and a run from scratch has none; add --from demo, imagenet or a file"
-        )
     if transfer and "architecture" in given:
         raise DataError("--architecture is for runs from scratch; the weights after --from bring their own")
-    return before.changed((TRANSFER_DEFAULTS if transfer and not saved else {}) | given)
+    recipe = before.changed((TRANSFER_DEFAULTS if transfer and not saved else {}) | given)
+    for options, useful, why in (
+        (("freeze", "unfreeze_epochs", "old_rate"), transfer,
+         "for old layers, and a run from scratch has none; add --from demo, imagenet or a file"),
+        (("distillation", "temperature"), bool(recipe.teacher), "for learning from a teacher; add --teacher FILE"),
+        (("step_epochs", "step_factor"), recipe.schedule == "step", "for the other schedule; add --schedule step"),
+    ):  # fmt: skip
+        if not useful and (idle := [name for name in options if name in given]):
+            raise DataError(f"--{idle[0].replace('_', '-')} is {why}")
+    return recipe

@@ -290,6 +290,8 @@ def test_options_show_the_defaults_of_the_recipe() -> None:
     ("given", "complaint"),
     [
         ({"freeze": "features"}, "--freeze is for old layers, and a run from scratch has none; add --from"),
+        ({"temperature": 3.0}, "--temperature is for learning from a teacher; add --teacher FILE"),
+        ({"step_factor": 0.3}, "--step-factor is for the other schedule; add --schedule step"),
         ({"start": "demo", "architecture": "resnet18"}, "--architecture is for runs from scratch"),
         ({"architecture": "resnet18", "batch_norm": True}, "--batch-norm is for the paper2012 network alone"),
     ],
