@@ -124,7 +124,7 @@ def test_layers_that_join_later_use_their_batch_norm_from_then_on(
 
 @pytest.mark.slow
 def test_network_that_starts_from_another_beats_a_fresh_one(shared_data: Path, tmp_path: Path) -> None:
-    for split, count in (("train", 20), ("val", 20)):
+    for split, count in (("train", 20), ("val", 60)):
         for label in ("daisy", "roses", "sunflowers"):
             (tmp_path / "data" / split / label).mkdir(parents=True)
             for photograph in sorted((shared_data / "flowers" / split / label).iterdir())[:count]:
