@@ -6,10 +6,12 @@ torchvision's ImageNet network behind TensorRT; a test compares the bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from alexnet_build.tensors import ALEXNET, CLASSIFIER, IMAGE, PIXELS, PREPROCESS, PROBABILITIES
+from alexnet_build.tuning.settings import Tuning, apply_tuning
 
 Engine = Literal["tensorrt", "onnxruntime"]
 
@@ -29,7 +31,9 @@ class ServingSpec:
         classes: Number of classes C.
         resize_short_side: Short side before the centre crop, in pixels.
         max_batch: Largest batch of the network and of a request.
-        preprocess_instances: Processes that decode photographs.
+        preprocess_instances: Processes that decode photographs; None: what ``tuning`` says.
+        plan_files: With several GPUs' plans in a version, the file of each compute capability.
+        tuning: What ``alexnet-build tune`` has measured; without that, the defaults.
     """
 
     engine: Engine
@@ -37,7 +41,16 @@ class ServingSpec:
     classes: int
     resize_short_side: int = 256
     max_batch: int = 64
-    preprocess_instances: int = 2
+    preprocess_instances: int | None = None
+    plan_files: Mapping[str, str] = field(default_factory=dict)
+    tuning: Tuning = field(default_factory=Tuning)
+
+    @property
+    def settings(self) -> Tuning:
+        """The tuning, with the number of processes that was asked for."""
+        if self.preprocess_instances is None:
+            return self.tuning
+        return replace(self.tuning, preprocess_instances=self.preprocess_instances)
 
 
 def config_texts(spec: ServingSpec) -> dict[str, str]:
@@ -49,10 +62,12 @@ def config_texts(spec: ServingSpec) -> dict[str, str]:
         ALEXNET: _alexnet(spec),
         CLASSIFIER: _classifier(spec),
     }
-    return {name: _HEADER + text_format.MessageToString(config) for name, config in configs.items()}
+    for config in configs.values():
+        apply_tuning(config, spec.settings)
+    return {name: HEADER + text_format.MessageToString(config) for name, config in configs.items()}
 
 
-_HEADER = "# Rendered by alexnet-build repository; change the options there, not this file.\n"
+HEADER = "# Rendered by alexnet-build repository; change the options there, not this file.\n"
 
 
 def _new_config(name: str, spec: ServingSpec) -> Any:
@@ -72,7 +87,7 @@ def _preprocess(spec: ServingSpec) -> Any:
     config.backend = "python"
     config.input.add(name=IMAGE, data_type=pb.TYPE_STRING, dims=[1])
     config.output.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
-    config.instance_group.add(count=spec.preprocess_instances, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU)
     config.dynamic_batching.SetInParent()
     config.parameters["RESIZE_SHORT_SIDE"].string_value = str(spec.resize_short_side)
     warmup = config.model_warmup.add(name="one photograph", batch_size=1)
@@ -88,16 +103,14 @@ def _alexnet(spec: ServingSpec) -> Any:
     config = _new_config(ALEXNET, spec)
     config.backend = spec.engine
     config.default_model_filename = ENGINE_FILES[spec.engine]
+    for compute_capability, file_name in spec.plan_files.items():
+        config.cc_model_filenames[compute_capability] = file_name
     config.input.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
     config.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes], label_filename=LABELS_FILE)
     on_gpu = spec.engine == "tensorrt"
     kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
-    config.instance_group.add(count=1, kind=kind)
-    # No delay: requests that wait while a batch runs are the next batch; waiting for more gained nothing
-    # (benchmarks/settings.py).
+    config.instance_group.add(kind=kind)
     config.dynamic_batching.SetInParent()
-    if not on_gpu:
-        config.parameters["intra_op_thread_count"].string_value = "0"  # 0: the cores of the machine
     for batch_size in dict.fromkeys((1, spec.max_batch)):
         warmup = config.model_warmup.add(name=f"batch of {batch_size}", batch_size=batch_size)
         warmup.inputs[PIXELS].CopyFrom(

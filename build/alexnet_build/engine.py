@@ -1,7 +1,7 @@
 """Makes and verifies the engine that a repository will serve.
 
 In: a ``TrainedNetwork`` and what it should become. Out: an ``Engine``: the bytes to serve, and the evidence that
-they agree with torch.
+they agree with torch. Called by ``alexnet-build repository``.
 """
 
 from __future__ import annotations
@@ -10,33 +10,49 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from alexnet_build import configs
-from alexnet_build.errors import EngineError
-from alexnet_build.int8_from_onnx import calibration_pixels, int8_from_onnx
-from alexnet_build.onnx_from_network import onnx_from_network
+from alexnet_build.errors import ParityError
 from alexnet_build.plan_from_onnx import PlanOptions, plan_from_onnx
+from alexnet_build.precision.calibration import Method, calibration_pixels, random_crops
+from alexnet_build.precision.onnx_in_precision import QUANTISED, Precision, Quantised, Quantising, onnx_in_precision
 from alexnet_build.verify import (
-    Infer,
     Parity,
+    Views,
     check_parity,
     onnxruntime_infer,
     parity,
-    pixels_to_compare,
+    simulated_infer,
     torch_probabilities,
+    views_from_photographs,
+    write_worst,
 )
+from alexnet_build.verify.answers import Infer
 from alexnet_build.weights import TrainedNetwork
 
-Precision = Literal["fp32", "fp16", "int8"]
+#: Views that the layers of an INT8 or FP8 graph are chosen on; neither calibrated on nor verified on.
+_HELD_OUT, _HELD_OUT_SEED = 64, 2
 
-#: What each engine can compute in.
-PRECISIONS: dict[configs.Engine, tuple[Precision, ...]] = {
-    "tensorrt": ("fp32", "fp16"),
-    "onnxruntime": ("fp32", "int8"),
-}
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine is made and verified.
+
+    Attributes:
+        plan: Batch range and, for TensorRT, memory, timing cache and compatibility.
+        photographs: Image files to compare the answers on.
+        calibration: Image files to calibrate INT8 and FP8 on; empty for crops of ``photographs``.
+        method: How the ranges of activations are chosen.
+        keep: Layers that INT8 and FP8 leave in higher precision; None for the fewest that the limits allow.
+    """
+
+    plan: PlanOptions
+    photographs: Sequence[Path]
+    calibration: Sequence[Path] = ()
+    method: Method = "max"
+    keep: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,10 @@ class Engine:
         max_batch: Largest batch.
         onnx_sha256: Hash of the graph that the engine was made of.
         parity: How its answers compare with torch's.
+        onnx_parity: How those of its graph do, computed on the CPU; None where the graph is the engine.
+        quantised: How INT8 and FP8 came about; None for other precisions.
+        hardware_compatibility: On which other GPUs a plan runs, see ``PlanOptions``.
+        version_compatible: Whether a plan also runs in newer TensorRT.
     """
 
     kind: configs.Engine
@@ -62,64 +82,111 @@ class Engine:
     max_batch: int
     onnx_sha256: str
     parity: Parity
+    onnx_parity: Parity | None = None
+    quantised: Quantised | None = None
+    hardware_compatibility: str = field(default="none")
+    version_compatible: bool = False
 
 
 def verified_engine(
-    trained: TrainedNetwork,
-    kind: configs.Engine,
-    precision: Precision,
-    options: PlanOptions,
-    photographs: Sequence[Path],
-    calibration: Sequence[Path] = (),
+    trained: TrainedNetwork, kind: configs.Engine, precision: Precision | None, options: EngineOptions
 ) -> Engine:
     """Export, build and verify.
 
     Args:
         trained: The network.
         kind: What will run it.
-        precision: Arithmetic of the network itself, one of ``PRECISIONS[kind]``.
-        options: Batch range and, for a plan, memory and timing cache.
-        photographs: Image files to compare the answers on.
-        calibration: Image files that INT8's ranges are calibrated on; without them, crops of ``photographs``.
+        precision: Arithmetic of the network itself, one of ``PRECISIONS[kind]``; None for the default: FP32 for
+            TensorRT, and for ONNX Runtime INT8 where that agrees with torch, else FP32.
+        options: Photographs, batch range and the rest.
 
     Raises:
         EngineError: The combination does not exist, or a step failed.
         ParityError: The engine does not agree with torch.
     """
-    if precision not in PRECISIONS[kind]:
-        raise EngineError(
-            f"there is no {precision} with --engine {kind}; expected --precision {' or '.join(PRECISIONS[kind])}"
-        )
+    views = views_from_photographs(options.photographs, trained.spec)
+    reference = torch_probabilities(trained, views.pixels)
+
+    def build(precision: Precision) -> Engine:
+        return _built(trained, kind, precision, options, _Comparison(trained, views, reference))
+
+    if precision is not None:
+        return build(precision)
+    if kind == "tensorrt":
+        return build("fp32")
+    try:
+        return build("int8")
+    except ParityError as error:
+        print(f"{error}\ngoing on with fp32; --precision int8 would have failed here", file=sys.stderr)
+        return build("fp32")
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Everything that an engine's answers are compared with."""
+
+    trained: TrainedNetwork
+    views: Views
+    reference: object
+
+    def checked(self, infer: Infer, precision: Precision, max_batch: int, what: str) -> Parity:
+        """Compare, and refuse what is over the limits, with a picture of the worst views."""
+        found = parity(self.reference, infer, self.views, self.trained.spec.labels, max_batch)  # type: ignore[arg-type]
+        try:
+            check_parity(found, precision, what)
+        except ParityError as error:
+            picture = Path(tempfile.mkdtemp(prefix="alexnet-verify-")) / "worst.png"
+            write_worst(found, self.views, picture)
+            raise ParityError(f"{error}\n  They are shown in {picture}") from None
+        print(f"{what}: {_in_words(found)}", file=sys.stderr)
+        return found
+
+
+def _built(
+    trained: TrainedNetwork, kind: configs.Engine, precision: Precision, options: EngineOptions, torch: _Comparison
+) -> Engine:
     with tempfile.TemporaryDirectory() as scratch:
         onnx_file = Path(scratch) / "model.onnx"
         print(f"exporting {trained.source} to ONNX ({precision})", file=sys.stderr)
-        onnx_from_network(trained, onnx_file, precision="fp16" if precision == "fp16" else "fp32")
-        if precision == "int8":
-            print("calibrating INT8", file=sys.stderr)
-            int8_from_onnx(onnx_file, calibration_pixels(calibration or photographs, trained.spec), onnx_file)
+        quantising = quantising_from_options(trained, options) if precision in QUANTISED else None
+        quantised = onnx_in_precision(trained, onnx_file, kind, precision, quantising)
         graph = onnx_file.read_bytes()
-        capability, content, infer, version = None, graph, None, ""
-        if kind == "tensorrt":
-            content, version, capability, infer = _plan(onnx_file, options, trained.spec.classes)
-        else:
+        digest = hashlib.sha256(graph).hexdigest()
+        max_batch = options.plan.max_batch
+        print(f"comparing with torch on {len(torch.views)} views of photographs", file=sys.stderr)
+        if kind == "onnxruntime":
             import onnxruntime
 
-            infer, version = onnxruntime_infer(onnx_file), onnxruntime.__version__
-    pixels, names = pixels_to_compare(photographs, trained.spec)
-    print(f"comparing with torch on {len(names)} views of {len(photographs)} photographs", file=sys.stderr)
-    found = parity(torch_probabilities(trained, pixels), infer, pixels, names, options.max_batch)
-    check_parity(found, precision)
-    print(
-        f"top-1 agreement {found.top1_agreement:.2%}, largest probability difference "
-        f"{found.max_probability_difference:.1e}",
-        file=sys.stderr,
+            found = torch.checked(onnxruntime_infer(onnx_file), precision, max_batch, "engine")
+            version = onnxruntime.__version__
+            return Engine(kind, graph, version, None, precision, max_batch, digest, found, quantised=quantised)
+        # before minutes of building
+        of_graph = torch.checked(simulated_infer(onnx_file), precision, max_batch, "graph")
+        plan = plan_from_onnx(onnx_file, options.plan)
+    from alexnet_build.inference.plan_session import PlanSession
+
+    with PlanSession(plan.content, graph_batch_sizes=(), trust=options.plan.version_compatible) as session:
+        found = torch.checked(session.infer, precision, max_batch, "engine")
+    return Engine(
+        kind, plan.content, plan.version, plan.compute_capability, precision, max_batch, digest, found, of_graph,
+        quantised, options.plan.hardware_compatibility, options.plan.version_compatible,
+    )  # fmt: skip
+
+
+def quantising_from_options(trained: TrainedNetwork, options: EngineOptions) -> Quantising:
+    """Draw what INT8 and FP8 are calibrated on, and what their layers are chosen on."""
+    source = options.calibration or options.photographs
+    pixels = calibration_pixels(source, trained.spec)
+    print(f"calibrating on {len(pixels)} views of {len(source)} photographs", file=sys.stderr)
+    held_out = random_crops(source, trained.spec, _HELD_OUT, _HELD_OUT_SEED)
+    return Quantising(pixels, held_out, options.method, options.keep)
+
+
+def _in_words(found: Parity) -> str:
+    text = (
+        f"top-1 agreement {found.top1_agreement:.2%}, top-5 {found.top5_agreement:.2%}, probability difference at most "
+        f"{found.max_probability_difference:.1e}, mean {found.mean_probability_difference:.1e}"
     )
-    digest = hashlib.sha256(graph).hexdigest()
-    return Engine(kind, content, version, capability, precision, options.max_batch, digest, found)
-
-
-def _plan(onnx_file: Path, options: PlanOptions, classes: int) -> tuple[bytes, str, str, Infer]:
-    from alexnet_build.infer_plan import plan_infer
-
-    plan = plan_from_onnx(onnx_file, options)
-    return plan.content, plan.version, plan.compute_capability, plan_infer(plan, classes)
+    if found.accuracy is not None:
+        text += f"; accuracy {found.accuracy:.2%} of {found.labelled} (torch {found.reference_accuracy:.2%})"
+    return text

@@ -212,23 +212,25 @@ class ServingGraph(nn.Module):
     Args:
         network: Normalised (N, 3, S, S) images to (N, C) logits.
         spec: Names the normalisation.
-        half: Run the network itself in FP16; softmax stays in FP32.
+        dtype: Arithmetic of the network itself, e.g. ``torch.float16``; softmax is FP32 always.
         merge: Merge the normalisation into the first layer as far as that is exact; changes ``network``.
     """
 
     scale: Tensor | None
     shift: Tensor | None
 
-    def __init__(self, network: nn.Module, spec: NetworkSpec, *, half: bool = False, merge: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, spec: NetworkSpec, *, dtype: torch.dtype = torch.float32, merge: bool = False
+    ) -> None:
         super().__init__()
-        self.half_precision = half
+        self.dtype = dtype
         # (x / 255 - mean) / std in one multiplication and one addition
         scale = torch.tensor([1 / (255 * s) for s in spec.std])
         shift = torch.tensor([-m / s for m, s in zip(spec.mean, spec.std, strict=True)])
         left_scale, left_shift = _merged(network, scale, shift) if merge else (scale, shift)
         self.register_buffer("scale", None if left_scale is None else left_scale.reshape(1, 3, 1, 1))
         self.register_buffer("shift", None if left_shift is None else left_shift.reshape(1, 3, 1, 1))
-        self.network = network.half() if half else network
+        self.network = network.to(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Probabilities of decoded photographs.
@@ -245,7 +247,7 @@ class ServingGraph(nn.Module):
             images = images * self.scale
         if self.shift is not None:
             images = images + self.shift
-        logits = self.network(images.half() if self.half_precision else images)  # (N, C)
+        logits = self.network(images.to(self.dtype))  # (N, C)
         return torch.softmax(logits.float(), dim=1)
 
 

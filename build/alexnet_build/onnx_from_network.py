@@ -1,8 +1,8 @@
 """A trained network to an ONNX file with everything in it: uint8 pixels in, probabilities out.
 
 In: a ``TrainedNetwork``. Out: ``model.onnx`` with input ``PIXELS`` (N, S, S, 3) uint8 and output ``PROBABILITIES``
-(N, C) float32, N free. The strongly typed engine takes its arithmetic from here: FP16 is in the graph. The file
-describes itself: its metadata holds the ``NetworkSpec`` as JSON, under the key that weights files use.
+(N, C) float32, N free. The strongly typed engine takes its arithmetic from here: FP16 and BF16 are in the graph. The
+file describes itself: its metadata holds the ``NetworkSpec`` as JSON, under the key that weights files use.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from alexnet_build.network import ServingGraph
 from alexnet_build.tensors import PIXELS, PROBABILITIES
 from alexnet_build.weights import TrainedNetwork, spec_metadata
 
-GraphPrecision = Literal["fp32", "fp16"]
+GraphPrecision = Literal["fp32", "fp16", "bf16"]
 
-#: Tested with ONNX Runtime 1.31 and the parser of TensorRT for RTX 1.7.
-OPSET = 20
+#: Tested with ONNX Runtime 1.31 and the parser of TensorRT for RTX 1.7. ONNX convolves in BF16 from 22 on.
+OPSETS: dict[GraphPrecision, int] = {"fp32": 20, "fp16": 20, "bf16": 22}
 
 
 def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPrecision = "fp32") -> None:
@@ -39,7 +39,8 @@ def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPr
     """
     import torch
 
-    graph = ServingGraph(copy.deepcopy(trained.network), trained.spec, half=precision == "fp16", merge=True).eval()
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    graph = ServingGraph(copy.deepcopy(trained.network), trained.spec, dtype=dtype, merge=True).eval()
     size = trained.spec.image_size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     # The exporter speaks to stdout and warns of its own internals; results alone belong on stdout.
@@ -52,7 +53,8 @@ def onnx_from_network(trained: TrainedNetwork, path: Path, *, precision: GraphPr
         try:
             program = torch.onnx.export(
                 graph, (example,), dynamo=True, input_names=[PIXELS], output_names=[PROBABILITIES],
-                dynamic_shapes=({0: torch.export.Dim("N", min=1, max=65536)},), opset_version=OPSET, verbose=False,
+                dynamic_shapes=({0: torch.export.Dim("N", min=1, max=65536)},), opset_version=OPSETS[precision],
+                verbose=False,
             )  # fmt: skip
             assert program is not None
             program.model.metadata_props.update(spec_metadata(trained.spec))

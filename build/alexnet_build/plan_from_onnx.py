@@ -13,12 +13,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from alexnet_build.errors import EngineError, MissingDependencyError
 from alexnet_build.tensors import PIXELS
 
 OLDEST_TENSORRT = (10, 13)
+
+#: On which other GPUs a plan runs: ``none``, those of its compute capability; ``same_compute_capability``, the same
+#: with tactics that suit each of them; ``ampere_plus``, all of compute capability 8.0 and newer, with slower tactics.
+HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,17 @@ class PlanOptions:
         workspace_bytes: Most scratch memory that a layer's tactic may take on the GPU.
         timing_cache: File of measured tactics that makes the next build quicker; None for no cache.
         compute_capability: Target as (major, minor) where the plan is built without that GPU; TensorRT for RTX only.
+        hardware_compatibility: On which other GPUs the plan runs.
+        version_compatible: Let newer TensorRT run the plan as well. It then carries code of its own, which a server
+            runs only with ``--backend-config=tensorrt,version-compatible=true``.
     """
 
     max_batch: int = 64
     workspace_bytes: int = 1 << 30
     timing_cache: Path | None = None
     compute_capability: tuple[int, int] | None = None
+    hardware_compatibility: HardwareCompatibility = "none"
+    version_compatible: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ def plan_from_onnx(onnx_file: Path, options: PlanOptions, *, builder: str = "ten
         _set_target(trt, config, options.compute_capability)
     print(
         f"building with {builder} {trt.__version__} for compute capability {capability[0]}.{capability[1]}, "
-        f"batch 1 to {options.max_batch}, workspace at most {options.workspace_bytes >> 20} MiB",
+        f"batch 1 to {options.max_batch}, workspace at most {options.workspace_bytes >> 20} MiB, hardware "
+        f"compatibility {options.hardware_compatibility}, version compatible: {options.version_compatible}",
         file=sys.stderr,
     )
     started = time.perf_counter()
@@ -161,6 +171,11 @@ def _configure(trt: ModuleType, trt_builder: Any, config: Any, network: Any, opt
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)  # where weights have 2:4 zeros, sparse kernels are timed, too
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.hardware_compatibility != "none":
+        level = options.hardware_compatibility.upper()
+        config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, level)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.timing_cache is not None:
         known = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
         config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)

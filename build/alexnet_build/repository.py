@@ -1,23 +1,22 @@
 """Writes a model repository that Triton loads, and publishes engines into it.
 
 In: a network's specification and a verified ``Engine``. Out: the three models' folders. An engine appears as the
-next numeric version, whole or not at all; the versions before it stay, to serve on and to go back to.
+next numeric version, whole or not at all; the versions before it stay, to serve on and to go back to. A version may
+hold plans for several kinds of GPU: those of the version before can be carried over into it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import os
 import shutil
 import struct
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from alexnet_build import __version__
 from alexnet_build.configs import (
     ENGINE_FILES,
     LABELS_FILE,
@@ -28,13 +27,21 @@ from alexnet_build.configs import (
 )
 from alexnet_build.engine import Engine
 from alexnet_build.errors import PublishError
+from alexnet_build.manifest import (
+    MANIFEST_FILE,
+    PlanForOtherGpu,
+    manifest,
+    plan_file,
+    plans_for_other_gpus,
+    read_manifest,
+    versions_of,
+)
 from alexnet_build.network import NetworkSpec
 from alexnet_build.preprocessing import pixels_from_photograph, preprocess_model_directory
 from alexnet_build.tensors import ALEXNET, CLASSIFIER, PREPROCESS
-from alexnet_build.verify import PHOTOGRAPHS
+from alexnet_build.verify.views import PHOTOGRAPHS
 from alexnet_build.weights import TrainedNetwork
 
-MANIFEST_FILE = "manifest.json"
 _WARMUP_SOURCE = PHOTOGRAPHS / "coffee.jpg"
 
 
@@ -60,6 +67,7 @@ def publish(
     *,
     preprocess_instances: int = 2,
     command: str = "",
+    keep_other_gpus: bool = False,
 ) -> Published:
     """Add an engine to a repository, making the repository if there is none.
 
@@ -69,15 +77,20 @@ def publish(
         engine: What ``engine.verified_engine`` made.
         preprocess_instances: Processes that decode photographs.
         command: The command line that makes this engine again; goes into the manifest.
+        keep_other_gpus: Carry the newest version's plans for other GPUs over; each GPU then loads its own.
 
     Raises:
         PublishError: The folder serves another network, or cannot be written; nothing was changed.
     """
+    repository = repository.absolute()
+    others = plans_for_other_gpus(repository / ALEXNET, trained, engine) if keep_other_gpus else []
+    capabilities = [other.compute_capability for other in others]
+    if others and engine.compute_capability:
+        capabilities.append(engine.compute_capability)
     serving = ServingSpec(
         engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
-        engine.max_batch, preprocess_instances,
+        engine.max_batch, preprocess_instances, {name: plan_file(name) for name in sorted(capabilities)},
     )  # fmt: skip
-    repository = repository.absolute()
     files = repository_files(serving, trained.spec)
     try:
         if not repository.exists():
@@ -91,8 +104,9 @@ def publish(
             (repository / model).mkdir(exist_ok=True)
         # A version's folder with another name than a number does not exist for Triton.
         with _staged(repository / ALEXNET / f".part-{uuid4().hex}") as staging:
-            _write_version(staging, trained, engine, command)
+            _write_version(staging, trained, engine, command, others)
             version = _take_next_version(staging, repository / ALEXNET)
+        _name_plans_by_gpu(repository / ALEXNET, capabilities)
         _write_files(repository, files)
     except OSError as error:
         raise PublishError(
@@ -123,43 +137,40 @@ def repository_files(serving: ServingSpec, network: NetworkSpec) -> dict[str, by
     return files
 
 
-def manifest(trained: TrainedNetwork, engine: Engine, command: str) -> dict[str, object]:
-    """What is known of an engine, as plain values."""
-    return {
-        "engine": engine.kind,
-        "engine_sha256": hashlib.sha256(engine.content).hexdigest(),
-        "builder_version": engine.builder_version,
-        "compute_capability": engine.compute_capability,
-        "precision": engine.precision,
-        "min_batch": 1,
-        "max_batch": engine.max_batch,
-        "onnx_sha256": engine.onnx_sha256,
-        "weights": {
-            "source": trained.source,
-            "sha256": trained.sha256,
-            "architecture": trained.spec.architecture,
-            "classes": trained.spec.classes,
-            "image_size": trained.spec.image_size,
-        },
-        "parity": asdict(engine.parity),
-        "made_by": f"alexnet-triton {__version__}",
-        "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": command,
-    }
-
-
-def _write_version(directory: Path, trained: TrainedNetwork, engine: Engine, command: str) -> None:
+def _write_version(
+    directory: Path, trained: TrainedNetwork, engine: Engine, command: str, others: Sequence[PlanForOtherGpu] = ()
+) -> None:
     directory.mkdir(parents=True)
     (directory / ENGINE_FILES[engine.kind]).write_bytes(engine.content)
-    text = json.dumps(manifest(trained, engine, command), indent=2)
+    for other in others:
+        _link(other.source, directory / other.entry["file"])
+    text = json.dumps(manifest(trained, engine, command, others), indent=2)
     (directory / MANIFEST_FILE).write_text(text + "\n")
+
+
+def _name_plans_by_gpu(model: Path, capabilities: Collection[str]) -> None:
+    """Give the plans of all versions the names by which the config asks for them, so that each can still be served."""
+    for version in versions_of(model):
+        known = read_manifest(model / str(version)) or {}
+        capability, plan = str(known.get("compute_capability")), model / str(version) / ENGINE_FILES["tensorrt"]
+        if capability in capabilities and plan.is_file():
+            _link(plan, plan.with_name(plan_file(capability)))
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where the file system has no such thing."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _take_next_version(staging: Path, model: Path) -> int:
     """Rename a finished version to the next free number; another publisher may take one in between."""
     while True:
-        taken = [int(entry.name) for entry in model.iterdir() if entry.name.isdigit()]
-        version = max(taken, default=0) + 1
+        version = max(versions_of(model), default=0) + 1
         try:
             staging.rename(model / str(version))
         except OSError:

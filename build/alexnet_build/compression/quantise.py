@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from alexnet_build.compression.prune import weighted_layers
 from alexnet_build.compression.retrain import Retraining, Stages, quiet_modelopt
-from alexnet_build.int8_from_onnx import calibration_pixels, int8_from_onnx
+from alexnet_build.precision.calibration import calibration_pixels
+from alexnet_build.precision.int8_for_cpu import int8_for_cpu
 from alexnet_build.network import NetworkSpec
 from alexnet_build.onnx_from_network import onnx_from_network
 from alexnet_build.training.classifier import normalised
@@ -176,7 +177,7 @@ def _int8_accuracy(work: Retraining, network: nn.Module, pixels: np.ndarray, onn
     with tempfile.TemporaryDirectory() as scratch:
         fp32_file = Path(scratch) / "model.onnx"
         onnx_from_network(TrainedNetwork(work.parent.spec, network), fp32_file)
-        int8_from_onnx(fp32_file, pixels, onnx_file)
+        int8_for_cpu(fp32_file, pixels, onnx_file)
     return {name: onnx_accuracy(onnx_file, photographs) for name, photographs in work.photographs.items()}
 
 

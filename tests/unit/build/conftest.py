@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from alexnet_build.network import AlexNet2012, NetworkSpec
+from alexnet_build.onnx_from_network import onnx_from_network
+from alexnet_build.verify import PHOTOGRAPHS, Views, photographs_in, views_from_photographs
 from alexnet_build.weights import TrainedNetwork
 from PIL import Image
 
@@ -23,6 +25,22 @@ def trained() -> TrainedNetwork:
         if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
             torch.nn.init.kaiming_normal_(layer.weight)
     return TrainedNetwork(NetworkSpec("paper2012", ("a", "b", "c")), network)
+
+
+@pytest.fixture(scope="session")
+def onnx_files(trained: TrainedNetwork, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """`trained`, exported in each precision that needs no calibration."""
+    folder = tmp_path_factory.mktemp("onnx")
+    files = {precision: folder / f"{precision}.onnx" for precision in ("fp32", "fp16", "bf16")}
+    for precision, path in files.items():
+        onnx_from_network(trained, path, precision=precision)  # type: ignore[arg-type]
+    return files
+
+
+@pytest.fixture(scope="session")
+def views(trained: TrainedNetwork) -> Views:
+    """The package's photographs as `trained` sees them: 115 views."""
+    return views_from_photographs(photographs_in(PHOTOGRAPHS), trained.spec)
 
 
 @pytest.fixture

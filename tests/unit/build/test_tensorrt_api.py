@@ -1,4 +1,4 @@
-"""Everything that this package asks of TensorRT exists in the oldest and the newest version that it is meant for.
+"""All that this package asks of TensorRT exists in the versions that it is meant for: 10's oldest and last, and 11.
 
 The bindings' wheels import against libraries that export the nine functions they call, so no GPU and no TensorRT
 is needed to look at their classes.
@@ -24,9 +24,10 @@ USED = {
     "ParserError": ["desc", "node_name", "node_operator"],
     "IBuilderConfig": [
         "add_optimization_profile", "set_memory_pool_limit", "profiling_verbosity", "create_timing_cache",
-        "set_timing_cache", "get_timing_cache", "progress_monitor", "set_flag",
+        "set_timing_cache", "get_timing_cache", "progress_monitor", "set_flag", "hardware_compatibility_level",
     ],
-    "BuilderFlag": ["SPARSE_WEIGHTS"],
+    "BuilderFlag": ["SPARSE_WEIGHTS", "VERSION_COMPATIBLE"],
+    "HardwareCompatibilityLevel": ["AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"],
     "MemoryPoolType": ["WORKSPACE"],
     "ProfilingVerbosity": ["DETAILED"],
     "ITimingCache": ["serialize"],
@@ -58,7 +59,7 @@ print(json.dumps({"version": trt.__version__, "missing": missing}))
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
-@pytest.mark.parametrize("version", ["10.13.3.9", "11.3.0.99"])
+@pytest.mark.parametrize("version", ["10.13.3.9", "10.16.1.11", "11.3.0.99"])
 def test_tensorrt_has_everything_that_is_used(version: str, tmp_path: Path) -> None:
     requirement = f"tensorrt-cu13-bindings=={version}"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path), requirement]
