@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,8 +27,11 @@ from pathlib import Path
 import numpy as np
 from alexnet_build.configs import Engine
 from alexnet_build.evaluation.photographs import labelled_photographs, network_targets, split_directory
-from alexnet_build.precision.calibration import calibration_pixels, random_crops
+from alexnet_build.onnx_from_network import onnx_from_network
+from alexnet_build.precision.calibration import activation_ranges, calibration_pixels, random_crops
 from alexnet_build.precision.onnx_in_precision import QUANTISED, Precision, Quantising, onnx_in_precision
+from alexnet_build.precision.qdq_from_onnx import qdq_from_onnx, quantisable
+from alexnet_build.precision.sensitivity import LayerError, layer_errors
 from alexnet_build.preprocessing import pixels_from_photograph
 from alexnet_build.verify import PHOTOGRAPHS, Views, onnxruntime_infer, photographs_in, simulated_infer
 from alexnet_build.verify.parity import compared
@@ -96,9 +99,13 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, help="folder of photographs")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each engine (%(default)s)")
     parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--layers", action="store_true", help="what rounding each layer alone does, instead")
     options = parser.parse_args()
     trained = load_weights(options.weights)
     with tempfile.TemporaryDirectory() as scratch:
+        if options.layers:
+            print_layers(layer_by_layer(trained, options, Path(scratch)))
+            return
         report = measure(trained, options, Path(scratch))
     print_report(report)
     if options.json:
@@ -134,6 +141,38 @@ def measure(trained: TrainedNetwork, options: argparse.Namespace, folder: Path) 
             )
         )  # fmt: skip
     return Report(this_machine(), len(os.sched_getaffinity(0)), len(views), len(pixels), rows)
+
+
+def layer_by_layer(trained: TrainedNetwork, options: argparse.Namespace, folder: Path) -> dict[str, list[LayerError]]:
+    """For INT8 and FP8 for TensorRT: the error of each layer alone, on the labelled photographs, every fifth."""
+    views = labelled_views(trained, options.data)
+    pixels = np.ascontiguousarray(views.pixels[::5])
+    exact, half, rounded = (folder / f"{name}.onnx" for name in ("exact", "half", "rounded"))
+    onnx_from_network(trained, exact)
+    onnx_from_network(trained, half, precision="fp16")
+    source = photographs_in(options.calibration or PHOTOGRAPHS)
+    ranges = activation_ranges(exact, calibration_pixels(source, trained.spec), "max")
+    reference = in_batches(onnxruntime_infer(exact), pixels)
+    found = {}
+    for precision in QUANTISED:
+
+        def answers(keep: Sequence[str], precision: str = precision) -> np.ndarray:
+            tell(f"{precision}: all but {', '.join(keep)}")
+            qdq_from_onnx(half, rounded, precision, ranges, exact, keep=keep)  # type: ignore[arg-type]
+            return in_batches(simulated_infer(rounded), pixels)
+
+        found[precision] = list(layer_errors(quantisable(half, precision), answers, reference))  # type: ignore[arg-type]
+    return found
+
+
+def print_layers(found: dict[str, list[LayerError]]) -> None:
+    table = new_table("each layer rounded alone", "layer", "probability that moves", "same first class")
+    for precision, errors in found.items():
+        for error in errors:
+            cells = (f"{error.mean_probability_difference:.1e}", f"{error.top1_agreement:.2%}")
+            table.add_row(precision, error.layer, *cells)
+        table.add_section()
+    new_console().print(table)
 
 
 def labelled_views(trained: TrainedNetwork, data: Path) -> Views:

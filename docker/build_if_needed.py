@@ -1,8 +1,8 @@
 """Builds the model repository, unless the newest engine in it is the one that would be built.
 
-What the builder container runs. In, from the environment: MODEL_REPOSITORY, WEIGHTS, PRECISION, MAX_BATCH
-and, as a check of the image, TENSORRT_VERSION. Out: a repository whose newest engine fits this container and
-its GPU.
+What the builder container runs. In, from the environment: MODEL_REPOSITORY, WEIGHTS, PRECISION, MAX_BATCH,
+BUILD_OPTIONS (any further options of alexnet-build repository) and, as a check of the image, TENSORRT_VERSION.
+Out: a repository whose newest version has an engine that fits this container and its GPU.
 
     docker compose -f docker/compose.yaml run --rm builder              # if needed
     docker compose -f docker/compose.yaml run --rm builder --rebuild    # in any case
@@ -68,7 +68,8 @@ def build_command(environment: Mapping[str, str]) -> str:
         "--max-batch": environment["MAX_BATCH"],
         "--output": environment["MODEL_REPOSITORY"],
     }
-    return shlex.join(["alexnet-build", "repository", *(word for option in options.items() for word in option)])
+    words = [word for option in options.items() for word in option] + shlex.split(environment.get("BUILD_OPTIONS", ""))
+    return shlex.join(["alexnet-build", "repository", *words])
 
 
 def why_build(manifest: Mapping[str, Any] | None, wanted: Wanted) -> list[str]:
@@ -80,6 +81,10 @@ def why_build(manifest: Mapping[str, Any] | None, wanted: Wanted) -> list[str]:
     """
     if manifest is None:
         return ["there is no engine, or none that says how it was built"]
+    # A version may hold plans for several GPUs: the one for this GPU counts.
+    for plan in manifest.get("other_gpus", ()):
+        if plan.get("compute_capability") == wanted.compute_capability:
+            manifest = plan
     differences = {
         "command": (manifest.get("command"), wanted.command),
         "TensorRT": (manifest.get("builder_version"), wanted.builder_version),

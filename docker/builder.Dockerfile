@@ -22,6 +22,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 ENV WEIGHTS=imagenet \
     PRECISION=fp16 \
     MAX_BATCH=64 \
+    BUILD_OPTIONS="" \
     MODEL_REPOSITORY=/models
 # TENSORRT_VERSION is compared with what the image has. HOME: uid 1000 has none, and CUDA wants to write there.
 ENV TENSORRT_VERSION=${TENSORRT_VERSION} \

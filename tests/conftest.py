@@ -34,9 +34,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository with the demo network, for ONNX Runtime; not to be written to."""
+    """A model repository with the demo network in FP32, for ONNX Runtime; not to be written to."""
     folder = tmp_path_factory.mktemp("repository") / "models"
-    command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--output", str(folder)]
+    command = ["repository", "--weights", "demo", "--engine", "onnxruntime", "--precision", "fp32"]
+    command += ["--output", str(folder)]
     built = subprocess.run([sys.executable, "-m", "alexnet_build", *command], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return folder

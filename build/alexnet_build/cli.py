@@ -13,7 +13,9 @@ import typer
 from alexnet_build.cli_compression import compress, prune, quantise
 from alexnet_build.cli_engine import configs, onnx, plan, repository, verify
 from alexnet_build.cli_evaluate import evaluate
+from alexnet_build.cli_inspect import inspect
 from alexnet_build.cli_training import train
+from alexnet_build.cli_tune import tune
 from alexnet_build.errors import BuildError
 
 app = typer.Typer(
@@ -30,6 +32,8 @@ app.command(epilog="Example: alexnet-build configs --output model_repository")(c
 app.command(epilog="Example: alexnet-build onnx --weights demo --precision int8 --output model.onnx")(onnx)
 app.command(epilog="Example: alexnet-build plan --onnx model.onnx --max-batch 32 --output model.plan")(plan)
 app.command(epilog="Example: alexnet-build verify --weights demo --onnx models/alexnet/1/model.onnx")(verify)
+app.command(epilog="Example: alexnet-build inspect --onnx models/alexnet/1/model.onnx --output runs/inspect")(inspect)
+app.command(epilog="Example: alexnet-build tune --repository models --minutes 5")(tune)
 app.command(epilog="Example: alexnet-build train --data flowers --epochs 90 --output runs/flowers")(train)
 app.command(
     epilog="Example: alexnet-build prune --weights runs/a/weights.safetensors --data flowers --output runs/pruned"
@@ -56,7 +60,7 @@ def main() -> None:
         if error.name in ("modelopt", "requests", "huggingface_hub"):
             extra = "compress"
         else:
-            extra = "train" if error.name in ("lightning", "matplotlib", "tensorboard", "torchmetrics") else "build"
+            extra = "train" if error.name in ("lightning", "tensorboard", "torchmetrics") else "build"
         message = (
             f"this needs the Python package {error.name}, which is not installed. In a checkout of this project: "
             f"{sys.executable} -m pip install --editable '.[{extra}]'"

@@ -269,6 +269,10 @@ def verify(
     plan_file: Annotated[
         Path | None, typer.Option("--plan", exists=True, dir_okay=False, help="A TensorRT plan for this machine's GPU.")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="HOST:PORT", help="A live server's gRPC address; its engine is compared."),
+    ] = None,
     weights: Weights = "imagenet",
     engine: Annotated[
         EngineName, typer.Option("--engine", help="What the graph is for: int8 differs between them.")
@@ -282,14 +286,14 @@ def verify(
     lrn: LocalResponseNorm = None,
     trust: Trust = False,
 ) -> None:
-    """Compare an ONNX file, a plan or both with torch on photographs; exit with 1 where one is over the limits."""
+    """Compare an ONNX file, a plan or a live server with torch on photographs; exit with 1 over a limit."""
     from dataclasses import asdict
 
     from alexnet_build import verify as steps
     from alexnet_build.inference import open_session
 
-    if onnx_file is None and plan_file is None:
-        raise typer.BadParameter("nothing to compare: give --onnx FILE, --plan FILE or both")
+    if onnx_file is None and plan_file is None and url is None:
+        raise typer.BadParameter("nothing to compare: give --onnx FILE, --plan FILE, --url HOST:PORT, or several")
     trained = _load(weights, labels, lrn, trust)
     views = steps.views_from_photographs(_photographs(photographs), trained.spec)
     reference = steps.torch_probabilities(trained, views.pixels)
@@ -299,6 +303,8 @@ def verify(
         sides["onnx"] = steps.onnxruntime_infer(onnx_file) if served else steps.simulated_infer(onnx_file)
     if plan_file is not None:
         sides["plan"] = open_session(plan_file).infer
+    if url is not None:
+        sides["server"] = steps.triton_infer(url)
     found = {
         side: steps.parity(reference, infer, views, trained.spec.labels, max_batch=16) for side, infer in sides.items()
     }

@@ -6,6 +6,7 @@ Results go to stdout, messages to stderr; it exits with 0 done, 1 failed, 2 wron
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from alexnet_server.findings import Finding
+    from alexnet_server.findings import Finding, Situation
     from alexnet_server.running import RunningServer
 
 app = typer.Typer(
@@ -27,6 +28,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def compute_capabilities(values: list[str] | None) -> list[str] | None:
+    """Let compute capabilities through; anything else ends the program with exit code 2."""
+    for value in values or []:
+        if not re.fullmatch(r"\d+\.\d+", value):
+            raise typer.BadParameter(f"{value!r} is not a compute capability, such as 8.9")
+    return values
+
+
+def version_numbers(value: str | None) -> str | None:
+    """Let a version through; anything else ends the program with exit code 2."""
+    if value is not None and not re.fullmatch(r"\d+(\.\d+)+", value):
+        raise typer.BadParameter(f"{value!r} is not a version, such as 11.3 or 11.3.0")
+    return value
+
 
 RepositoryOption = Annotated[Path, typer.Option("--repository", help="The model repository.", metavar="DIR")]
 TritonserverOption = Annotated[
@@ -88,31 +105,61 @@ def run(
         fail(str(error))
 
 
-@app.command(epilog="Example: alexnet-server check --repository model_repository --json")
+@app.command(epilog="Example: alexnet-server check --repository model_repository --gpu 8.9 --tensorrt 11.3")
 def check(
     repository: RepositoryOption,
+    triton_flags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TRITONSERVER_FLAG", help="After --: what tritonserver will be started with."),
+    ] = None,
     tritonserver: TritonserverOption = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            help="Check for a machine with a GPU of this compute capability instead of this machine; may be repeated.",
+            metavar="N.N",
+            callback=compute_capabilities,
+        ),
+    ] = None,
+    tensorrt: Annotated[
+        str | None,
+        typer.Option(
+            "--tensorrt",
+            help="Check for a server with this TensorRT instead of the one here, e.g. 11.3.",
+            metavar="N.N[.N]",
+            callback=version_numbers,
+        ),
+    ] = None,
+    hash_engines: Annotated[
+        bool,
+        typer.Option("--hash", help="Compare the engines' SHA-256 too, which reads every byte: a second for 250 MB."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Say what would not load here, why, and the command that mends it; start nothing."""
     from alexnet_server.errors import ServerError
-    from alexnet_server.preflight import run_checks
-    from alexnet_server.serving import read_situation
+    from alexnet_server.findings import Target
+    from alexnet_server.preflight import read_situation, run_checks, run_notes
 
+    target = Target(tuple(gpu or ()), tensorrt) if gpu or tensorrt else None
     try:
-        situation = read_situation(repository.absolute(), tritonserver)
-        findings = run_checks(situation)
+        situation = read_situation(
+            repository.absolute(), tritonserver, tuple(triton_flags or ()), target=target, hash_engines=hash_engines
+        )
+        findings, notes = run_checks(situation), run_notes(situation)
     except ServerError as error:
         if as_json:
-            typer.echo(json.dumps({"ok": False, "server": None, "findings": [], "error": str(error)}))
+            typer.echo(json.dumps({"ok": False, "server": None, "findings": [], "notes": [], "error": str(error)}))
         fail(str(error))
     if as_json:
-        typer.echo(json_from_findings(findings, str(situation.server)))
-    elif findings:
-        typer.echo("\n".join(str(finding) for finding in findings))
+        typer.echo(json_from_findings(findings, notes, situation))
     else:
+        for note in notes:
+            typer.echo(f"note: {note}", err=True)
         names = ", ".join(model.name for model in situation.models)
-        typer.echo(f"{names}: nothing is in the way of serving {situation.repository} with {situation.server}")
+        fine = f"{names}: nothing is in the way of serving {situation.repository} with {target or situation.server}"
+        typer.echo("\n".join(str(finding) for finding in findings) or fine)
     raise typer.Exit(1 if findings else 0)
 
 
@@ -128,10 +175,11 @@ def describe(server: RunningServer) -> str:
     )
 
 
-def json_from_findings(findings: tuple[Finding, ...], server: str) -> str:
-    """Return one line of JSON: whether all is well, the server, and each finding's fields."""
-    fields = [asdict(finding) for finding in findings]
-    return json.dumps({"ok": not findings, "server": server, "findings": fields, "error": None})
+def json_from_findings(findings: tuple[Finding, ...], notes: tuple[Finding, ...], situation: Situation) -> str:
+    """Return one line of JSON: whether all is well, the server, each finding's and each note's fields."""
+    server = str(situation.server) if situation.server else None
+    listed = {"findings": [asdict(finding) for finding in findings], "notes": [asdict(note) for note in notes]}
+    return json.dumps({"ok": not findings, "server": server, **listed, "error": None})
 
 
 def stop_event_from_signals() -> threading.Event:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from alexnet_server.backends import server_environment
+from alexnet_server.commands import build_command
 from alexnet_server.discovery import TritonServer
+from alexnet_server.hardware import Gpu, Gpus, find_gpus, find_tensorrt
+from alexnet_server.manifest import EngineRecord, Manifest, read_manifest
 from alexnet_server.repository import ModelFolder
 
 
@@ -32,12 +36,68 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Another machine than this one, to check a repository for.
+
+    Attributes:
+        compute_capabilities: of its GPUs, e.g. ("8.9",); empty where that is not said.
+        tensorrt: the beginning of its TensorRT's version, e.g. "11.3"; None where that is not said.
+    """
+
+    compute_capabilities: tuple[str, ...] = ()
+    tensorrt: str | None = None
+
+    def __str__(self) -> str:
+        gpus = [f"a GPU of compute capability {capability}" for capability in self.compute_capabilities]
+        return " and ".join([*gpus, *([f"TensorRT {self.tensorrt}"] if self.tensorrt else [])])
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """One version of a model that would be loaded; `manifest` is None where there is none."""
+
+    model: ModelFolder
+    number: int
+    manifest: Manifest | None
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.model.path / str(self.number)
+
+    @property
+    def subject(self) -> str:
+        """What findings call it."""
+        return f"model {self.model.name}, version {self.number}"
+
+    def engine(self, file: str) -> EngineRecord | None:
+        """Return what the manifest says of one of its files; None where it says nothing."""
+        if self.manifest is None:
+            return None
+        names = self.model.config.cc_model_filenames.items()
+        capability = next((capability for capability, name in names if name == file), None)
+        return self.manifest.engine(file, default=file == self.model.model_file, compute_capability=capability)
+
+
+@dataclass(frozen=True)
 class Situation:
-    """What the checks look at: a repository, its models and the server that is to serve them."""
+    """What the checks look at.
+
+    Attributes:
+        repository: the folder.
+        models: what is in it.
+        server: what is to serve it; None where another machine is to.
+        triton_flags: what tritonserver is to be started with besides.
+        target: the machine that is to serve it, where it is not this one.
+        hash_engines: whether to compare the content of engines too, which takes as long as reading them.
+    """
 
     repository: Path
     models: tuple[ModelFolder, ...]
-    server: TritonServer
+    server: TritonServer | None
+    triton_flags: tuple[str, ...] = ()
+    target: Target | None = None
+    hash_engines: bool = False
 
     @property
     def readable_models(self) -> list[ModelFolder]:
@@ -47,32 +107,46 @@ class Situation:
     @property
     def python_models(self) -> list[ModelFolder]:
         """The models that run in Python processes here."""
-        python = {"python", "onnxruntime"} if self.server.embedded else {"python"}
-        return [model for model in self.readable_models if model.config.backend in python]
+        python = {"python", "onnxruntime"} if self.server and self.server.embedded else {"python"}
+        return [model for model in self.readable_models if model.backend in python]
 
-    def build_command(self, engine: str = "onnxruntime") -> str:
+    @cached_property
+    def served_versions(self) -> list[ServedVersion]:
+        """The versions of every model but ensembles that would be loaded and are there."""
+        return [
+            ServedVersion(model, number, read_manifest(model.path / str(number)))
+            for model in self.readable_models
+            if not model.is_ensemble
+            for number in model.served_versions
+            if number in model.versions
+        ]
+
+    @cached_property
+    def gpus(self) -> Gpus:
+        """The GPUs that the server would see; asked for the first time, this runs nvidia-smi."""
+        if self.target:
+            capabilities = self.target.compute_capabilities
+            if not capabilities:
+                return Gpus(None, "no --gpu was given")
+            return Gpus(tuple(Gpu(i, "--gpu", capability) for i, capability in enumerate(capabilities)))
+        return find_gpus(server_environment(self.server)) if self.server else Gpus(None)
+
+    @cached_property
+    def tensorrt(self) -> str | None:
+        """The version of the server's TensorRT, e.g. "11.3.0"; None where it is not known."""
+        if self.target:
+            return self.target.tensorrt
+        return find_tensorrt(self.server, server_environment(self.server)) if self.server else None
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: "tensorrt" where a model says so, else "onnxruntime"."""
+        tensorrt = any(model.backend == "tensorrt" for model in self.readable_models)
+        return "tensorrt" if tensorrt else "onnxruntime"
+
+    def build_command(self, engine: str | None = None) -> str:
         """Return the command that builds an engine of the same network into this repository."""
-        weights = weights_of(self.repository)
-        return f"alexnet-build repository --weights {weights} --engine {engine} --output {self.repository}"
-
-
-def weights_of(repository: Path) -> str:
-    """Return what `alexnet-build --weights` has to be for the network that a repository serves.
-
-    The newest engine's manifest says it; without an engine, the labels tell ImageNet's network from others.
-    """
-    model = repository / "alexnet"
-    manifests = [path for path in model.glob("*/manifest.json") if path.parent.name.isdigit()]
-    try:
-        newest = max(manifests, key=lambda path: int(path.parent.name))
-        return str(json.loads(newest.read_text(encoding="utf-8"))["weights"]["source"]).rsplit(" (", 1)[0]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or one that says nothing
-    try:
-        classes = len((model / "labels.txt").read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError):
-        return "demo"
-    return "imagenet" if classes == 1000 else "demo"
+        return build_command(self.repository, engine or self.engine)
 
 
 Check = Callable[[Situation], Iterator[Finding]]

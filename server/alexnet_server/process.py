@@ -12,12 +12,11 @@ import secrets
 import signal
 import subprocess
 import time
-from pathlib import Path
 from typing import IO
 
 from alexnet_server.log import LogRelay
+from alexnet_server.shared_memory import SHARED_MEMORY
 
-SHARED_MEMORY = Path("/dev/shm")
 # How long tritonserver waits for requests under way before it ends, and how long we wait for it to end.
 DRAIN_TIMEOUT_S = 5
 STOP_TIMEOUT_S = 15

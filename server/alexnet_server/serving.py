@@ -11,15 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from alexnet_server.backends import prepare_backends, server_environment
-from alexnet_server.discovery import find_tritonserver
 from alexnet_server.errors import PreflightError, ServerError
-from alexnet_server.findings import Situation
 from alexnet_server.flags import expected_models, refuse_owned_flags
 from alexnet_server.ports import Ports, check_ports, free_ports
-from alexnet_server.preflight import run_checks
+from alexnet_server.preflight import read_situation, run_checks
 from alexnet_server.process import DRAIN_TIMEOUT_S, TritonProcess
 from alexnet_server.readiness import wait_until_ready
-from alexnet_server.repository import read_repository
 from alexnet_server.running import RunningServer
 from alexnet_server.stubs import StubWatch
 
@@ -61,10 +58,11 @@ def running_server(
     """
     repository = Path(repository).absolute()
     refuse_owned_flags(triton_flags)
-    situation = read_situation(repository, tritonserver)
+    situation = read_situation(repository, tritonserver, tuple(triton_flags))
     findings = run_checks(situation)
     if findings:
         raise PreflightError(findings)
+    assert situation.server is not None  # it is for other machines alone that none is looked for
     check_ports(host, ports := ports or free_ports(host))
     models = expected_models(situation.models, triton_flags)
 
@@ -94,13 +92,3 @@ def running_server(
         wait_until_ready(process, address, models, timeout_s=timeout_s, cancelled=cancelled)
         server.check()  # from here on it knows its models' processes
         yield server
-
-
-def read_situation(repository: Path, tritonserver: Path | None = None) -> Situation:
-    """Read the repository and find the server, for the preflight checks.
-
-    Raises:
-        TritonNotFoundError: there is no tritonserver.
-        ServerError: there is no repository.
-    """
-    return Situation(repository, read_repository(repository), find_tritonserver(tritonserver))

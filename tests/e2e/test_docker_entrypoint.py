@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,8 +122,28 @@ def test_health_check_fails_when_nothing_listens() -> None:
 
 def run_entrypoint(repository: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the entrypoint where its end is expected before tritonserver would start."""
-    environment = {"PATH": os.environ["PATH"], "MODEL_REPOSITORY": str(repository), **variables}
+    environment = {**own_python(), "MODEL_REPOSITORY": str(repository), **variables}
     return subprocess.run(ENTRYPOINT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+
+
+def own_python() -> dict[str, str]:
+    """What makes `python3` the Python of this test, with the packages that it sees."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+
+
+def words_of_check(repository: Path) -> str:
+    command = [sys.executable, "-m", "alexnet_server", "check", "--repository", str(repository)]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert checked.returncode == 1
+    return checked.stdout + checked.stderr
+
+
+NOT_STARTED = (
+    "alexnet-triton: not started, see above\n"
+    "  next: on the host, docker compose -f docker/compose.yaml run --rm builder, where an engine has to be built;\n"
+    "        ALEXNET_PREFLIGHT=off starts Triton all the same\n"
+)
 
 
 @pytest.mark.parametrize("left_over", ["", "alexnet", "alexnet/1", "alexnet/.part-7"], ids=str)
@@ -131,51 +152,126 @@ def test_entrypoint_refuses_a_repository_without_an_engine(tmp_path: Path, left_
 
     finished = run_entrypoint(tmp_path)
 
-    assert finished.returncode == 1
-    assert finished.stderr == (
-        f"alexnet-triton: nothing to serve in {tmp_path}\n"
-        f"  expected: alexnet/<version>/model.plan or model.onnx, readable by user {os.getuid()}\n"
-        "  next: docker compose -f docker/compose.yaml run --rm builder\n"
-    )
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == words_of_check(tmp_path) + NOT_STARTED
+    assert "  next: alexnet-build repository --weights demo" in finished.stderr
 
 
 def test_entrypoint_refuses_a_repository_that_is_not_there(tmp_path: Path) -> None:
     finished = run_entrypoint(tmp_path / "missing")
 
     assert finished.returncode == 1
-    assert f"nothing to serve in {tmp_path / 'missing'}\n" in finished.stderr
+    assert finished.stderr.startswith(f"error: no model repository: {tmp_path / 'missing'} is not there\n")
 
 
-def test_entrypoint_refuses_a_variable_that_it_does_not_understand(repository: Path) -> None:
-    finished = run_entrypoint(repository, TENSORRT_VERSION_COMPATIBLE="yes")
+@pytest.mark.parametrize(
+    ("variable", "expected"), [("TENSORRT_VERSION_COMPATIBLE", "true or false"), ("ALEXNET_PREFLIGHT", "on or off")]
+)
+def test_entrypoint_refuses_a_variable_that_it_does_not_understand(
+    repository: Path, variable: str, expected: str
+) -> None:
+    finished = run_entrypoint(repository, **{variable: "yes"})
 
     assert finished.returncode == 2
-    assert finished.stderr == ("alexnet-triton: TENSORRT_VERSION_COMPATIBLE is 'yes', expected true or false\n")
+    assert finished.stderr == f"alexnet-triton: {variable} is 'yes', expected {expected}\n"
 
 
-@pytest.mark.parametrize(("size_mib", "hints"), [(64, True), (1024, False)], ids=["64 MiB", "1 GiB"])
-def test_entrypoint_hints_at_shared_memory_when_there_is_little(
-    repository: Path, tmp_path: Path, size_mib: int, hints: bool
+@pytest.fixture
+def ends_at_once(tmp_path: Path) -> dict[str, str]:
+    """Variables with which the entrypoint checks for this machine's server, and then becomes `true` in its place."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tritonserver").symlink_to(shutil.which("true") or "/bin/true")
+    variables = own_python()
+    path = f"{tmp_path / 'bin'}{os.pathsep}{variables['PATH']}"
+    return variables | {"PATH": path, "ALEXNET_TRITONSERVER": str(find_tritonserver().executable)}
+
+
+def test_entrypoint_starts_a_repository_unseen_where_the_preflight_is_off(
+    tmp_path: Path, ends_at_once: dict[str, str]
+) -> None:
+    finished = run_entrypoint(tmp_path / "missing", **ends_at_once, ALEXNET_PREFLIGHT="off")
+
+    assert finished.returncode == 0
+    assert finished.stderr == (
+        f"alexnet-triton: ALEXNET_PREFLIGHT=off, so nobody looked whether {tmp_path / 'missing'} can be served\n"
+    )
+
+
+@pytest.fixture
+def version_compatible(repository: Path, tmp_path: Path) -> Path:
+    """A repository whose engine is said to be a version-compatible plan for compute capability 8.6."""
+    folder = tmp_path / "models"
+    shutil.copytree(repository, folder, ignore=shutil.ignore_patterns("model.onnx"))
+    plan = folder / "alexnet" / "1" / "model.plan"
+    plan.write_bytes(b"a plan!")
+    values = {"engine": "tensorrt", "builder_version": "11.3.0.99", "compute_capability": "8.6"}
+    (plan.parent / "manifest.json").write_text(json.dumps(values | {"version_compatible": True}))
+    config = folder / "alexnet" / "config.pbtxt"
+    text = config.read_text().replace("onnxruntime", "tensorrt").replace("model.onnx", "model.plan")
+    config.write_text(text.replace("KIND_CPU", "KIND_GPU"))
+    return folder
+
+
+@pytest.fixture
+def with_tensorrt(tmp_path: Path, ends_at_once: dict[str, str]) -> dict[str, str]:
+    """`ends_at_once` on what looks to the checks like a machine with TensorRT 11.4.1 and a GPU."""
+    root = tmp_path / "tritonserver"
+    for name in ("bin", "backends/python", "backends/tensorrt"):
+        (root / name).mkdir(parents=True)
+    executable = root / "bin" / "tritonserver"
+    for path, text in {executable: "exit 1", tmp_path / "bin" / "nvidia-smi": "echo 0, GPU-0, a test, 8.6"}.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    return ends_at_once | {"ALEXNET_TRITONSERVER": str(executable), "TRT_VERSION": "11.4.1.2", "LD_LIBRARY_PATH": ""}
+
+
+def test_variable_allows_version_compatible_plans_in_preflight_and_server(
+    version_compatible: Path, with_tensorrt: dict[str, str]
+) -> None:
+    refused = run_entrypoint(version_compatible, **with_tensorrt)
+    allowed = run_entrypoint(version_compatible, **with_tensorrt, TENSORRT_VERSION_COMPATIBLE="true")
+
+    assert refused.returncode == 1
+    assert "model.plan is version-compatible: it carries code that runs in the server" in refused.stderr
+    assert "# in the container: TENSORRT_VERSION_COMPATIBLE=true" in refused.stderr
+    assert allowed.returncode == 0
+    assert "nothing is in the way of serving" in allowed.stderr
+
+
+def test_entrypoint_refuses_a_plan_for_another_gpu(version_compatible: Path, with_tensorrt: dict[str, str]) -> None:
+    (Path(with_tensorrt["PATH"].split(os.pathsep)[0]) / "nvidia-smi").write_text(
+        "#!/bin/sh\necho 0, GPU-0, a test, 9.0\n"
+    )
+
+    finished = run_entrypoint(version_compatible, **with_tensorrt, TENSORRT_VERSION_COMPATIBLE="true")
+
+    assert finished.returncode == 1
+    assert "model.plan was built for compute capability 8.6, GPU 0 here (a test) has 9.0\n" in finished.stderr
+    assert finished.stderr.endswith(NOT_STARTED)
+
+
+@pytest.mark.parametrize(("size_mib", "noted"), [(64, True), (1024, False)], ids=["64 MiB", "1 GiB"])
+def test_entrypoint_notes_it_when_there_is_little_shared_memory(
+    repository: Path, ends_at_once: dict[str, str], size_mib: int, noted: bool
 ) -> None:
     mount = f"mount -t tmpfs -o size={size_mib}m tmpfs /dev/shm"
     in_own_mounts = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*in_own_mounts, mount], capture_output=True).returncode:
         pytest.skip("a /dev/shm of another size needs a mount namespace, which is not allowed here")
-    (tmp_path / "tritonserver").symlink_to("/bin/true")
-    path = f"{tmp_path}:{os.environ['PATH']}"
 
     finished = subprocess.run(
         [*in_own_mounts, f'{mount} && exec "$@"', "sh", *ENTRYPOINT],
-        env={"PATH": path, "MODEL_REPOSITORY": str(repository)},
+        env={**ends_at_once, "MODEL_REPOSITORY": str(repository)},
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
     )
 
     assert finished.returncode == 0
-    assert finished.stderr == (
-        "alexnet-triton: only 64 MiB of shared memory, too little for large batches\n"
-        "  next: docker run --shm-size=1g ...\n"
-        if hints
-        else ""
+    assert finished.stderr.startswith(
+        "note: /dev/shm: only 64 MiB free, too little for large batches of large images\n"
+        "  expected: 256 MiB, a batch of 64 photographs of 4 MB\n"
+        "  next: docker run --shm-size=1g ..."
+        if noted
+        else "alexnet, classifier, preprocess: nothing is in the way of serving"
     )

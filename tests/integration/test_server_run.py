@@ -224,13 +224,13 @@ def test_start_fails_with_tritons_words_when_a_model_does_not_load(repository: P
 
 def test_start_fails_with_both_sides_when_config_and_onnx_file_disagree(repository: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(repository, tmp_path / "broken")
-    config = broken / "alexnet" / "config.pbtxt"
-    config.write_text(config.read_text().replace("TYPE_UINT8", "TYPE_INT8"))
+    (broken / "alexnet" / "1" / "manifest.json").unlink()  # without it, only the backend knows the file's tensors
+    for model in ("alexnet", "classifier"):
+        config = broken / model / "config.pbtxt"
+        config.write_text(config.read_text().replace("TYPE_FP32", "TYPE_FP16"))
 
-    with (
-        pytest.raises(StartError, match="input PIXELS is TYPE_INT8 in the config and TYPE_UINT8 in the file"),
-        running_server(broken),
-    ):
+    expected = "output PROBABILITIES is TYPE_FP16 in the config and TYPE_FP32 in the file"
+    with pytest.raises(StartError, match=expected), running_server(broken):
         pass
 
 

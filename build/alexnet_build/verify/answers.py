@@ -1,6 +1,7 @@
-"""Ways to a network's probabilities: torch, which is right by definition, and ONNX Runtime on the CPU.
+"""Ways to a network's probabilities: torch, which is right by definition, ONNX Runtime on the CPU, a live server.
 
-In: a ``TrainedNetwork`` or an ONNX file. Out: functions from pixels to probabilities. Called by all that compares.
+In: a ``TrainedNetwork``, an ONNX file or an address. Out: functions from pixels to probabilities. Called by all that
+compares.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_build.errors import EngineError
 from alexnet_build.network import ServingGraph
-from alexnet_build.tensors import PIXELS, PROBABILITIES
+from alexnet_build.tensors import ALEXNET, PIXELS, PROBABILITIES
 from alexnet_build.weights import TrainedNetwork
 
 #: (N, S, S, 3) uint8 pixels to (N, C) float32 probabilities.
 Infer = Callable[[np.ndarray], np.ndarray]
 
 _BATCH = 16
+#: Of one batch at a live server, which may be loading or busy.
+_DEADLINE_S = 60.0
 
 
 def torch_probabilities(trained: TrainedNetwork, pixels: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
@@ -42,6 +46,31 @@ def onnxruntime_infer(onnx_file: Path) -> Infer:
     from alexnet_build.inference.onnx_session import OnnxSession
 
     return OnnxSession(onnx_file).infer
+
+
+def triton_infer(url: str) -> Infer:
+    """The engine that a live server runs: pixels go to its model ``alexnet`` over gRPC.
+
+    Raises:
+        EngineError: The server does not answer, has no such model, or answers with an error; a call raises it.
+    """
+    from tritonclient import grpc
+    from tritonclient.utils import InferenceServerException
+
+    client = grpc.InferenceServerClient(url)
+
+    def infer(pixels: np.ndarray) -> np.ndarray:
+        tensor = grpc.InferInput(PIXELS, list(pixels.shape), "UINT8")
+        tensor.set_data_from_numpy(np.ascontiguousarray(pixels))
+        try:
+            return client.infer(ALEXNET, [tensor], client_timeout=_DEADLINE_S).as_numpy(PROBABILITIES)
+        except InferenceServerException as error:
+            raise EngineError(
+                f"the server at {url} did not answer {len(pixels)} images: {error.message()}. "
+                f"Look at it with: alexnet-client status --url {url}"
+            ) from error
+
+    return infer
 
 
 def simulated_infer(onnx_file: Path) -> Infer:

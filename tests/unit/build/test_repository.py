@@ -12,11 +12,15 @@ from alexnet_build.errors import PublishError
 from alexnet_build.repository import publish
 from alexnet_build.verify import Parity
 from alexnet_build.weights import TrainedNetwork
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 ENGINE = Engine(
     kind="onnxruntime", content=b"an engine", builder_version="1.31.1", compute_capability=None, precision="fp32",
     max_batch=16, onnx_sha256="0" * 64, parity=Parity(115, 1.0, 1.0, 1e-6, 1e-8),
 )  # fmt: skip
+
+SEEN = ("8.6", "8.9", "9.0")
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -70,6 +74,59 @@ def test_publish_writes_what_is_known_of_the_engine_into_the_manifest(trained: T
     assert {key: manifest[key] for key in expected} == expected
     assert manifest["parity"]["top1_agreement"] == 1.0
     assert manifest["weights"]["classes"] == 3
+
+
+def test_manifest_says_what_the_preflight_compares(trained: TrainedNetwork, tmp_path: Path) -> None:
+    plan = replace(
+        ENGINE, kind="tensorrt", compute_capability="8.6", hardware_compatibility="ampere_plus", version_compatible=True
+    )
+    manifest = json.loads((publish(tmp_path / "models", trained, plan).directory / "manifest.json").read_text())
+    assert (manifest["file"], manifest["engine_bytes"]) == ("model.plan", 9)
+    assert (manifest["hardware_compatibility"], manifest["version_compatible"]) == ("ampere_plus", True)
+    assert manifest["tensors"] == [
+        {"name": "PIXELS", "kind": "input", "type": "TYPE_UINT8", "dims": [227, 227, 3]},
+        {"name": "PROBABILITIES", "kind": "output", "type": "TYPE_FP32", "dims": [3]},
+    ]
+    assert manifest["other_gpus"] == []
+
+
+def test_plans_for_other_gpus_are_carried_over_and_each_gpu_loads_its_own(
+    trained: TrainedNetwork, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models"
+    for capability in ("8.6", "8.9", "9.0"):
+        plan = replace(ENGINE, kind="tensorrt", content=capability.encode(), compute_capability=capability)
+        published = publish(repository, trained, plan, keep_other_gpus=True, command=f"built for {capability}")
+    files = {path.name: path.read_bytes() for path in published.directory.glob("*.plan")}
+    assert files == {
+        "model.plan": b"9.0", "model_sm90.plan": b"9.0", "model_sm89.plan": b"8.9", "model_sm86.plan": b"8.6",
+    }  # fmt: skip
+    config = text_format.Parse((repository / "alexnet/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert dict(config.cc_model_filenames) == {name: f"model_sm{name.replace('.', '')}.plan" for name in SEEN}
+    assert config.default_model_filename == "model.plan"
+    manifest = json.loads((published.directory / "manifest.json").read_text())
+    assert manifest["compute_capability"] == "9.0"
+    others = [(entry["compute_capability"], entry["file"], entry["command"]) for entry in manifest["other_gpus"]]
+    assert others == [("8.9", "model_sm89.plan", "built for 8.9"), ("8.6", "model_sm86.plan", "built for 8.6")]
+    # to go back to version 1, its plan must have the name that the config asks for
+    assert (repository / "alexnet/1/model_sm86.plan").read_bytes() == b"8.6"
+
+
+def test_plan_for_the_same_gpu_replaces_the_earlier_one(trained: TrainedNetwork, tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        plan = replace(ENGINE, kind="tensorrt", content=content, compute_capability="8.6")
+        published = publish(tmp_path / "models", trained, plan, keep_other_gpus=True)
+    assert [path.name for path in published.directory.glob("*.plan")] == ["model.plan"]
+    assert (published.directory / "model.plan").read_bytes() == b"new"
+    assert "cc_model_filenames" not in (tmp_path / "models/alexnet/config.pbtxt").read_text()
+
+
+def test_plans_of_other_weights_are_not_carried_over(trained: TrainedNetwork, tmp_path: Path) -> None:
+    publish(tmp_path / "models", trained, replace(ENGINE, kind="tensorrt", compute_capability="8.6"))
+    other = replace(trained, sha256="1" * 64)
+    plan = replace(ENGINE, kind="tensorrt", compute_capability="8.9")
+    published = publish(tmp_path / "models", other, plan, keep_other_gpus=True)
+    assert [path.name for path in published.directory.glob("*.plan")] == ["model.plan"]
 
 
 def test_publish_adds_the_next_version_and_leaves_the_old_one(trained: TrainedNetwork, tmp_path: Path) -> None:

@@ -64,6 +64,21 @@ def test_build_command_asks_for_what_the_environment_says() -> None:
     )
 
 
+def test_build_command_takes_further_options() -> None:
+    environment = {"WEIGHTS": "demo", "PRECISION": "int8", "MAX_BATCH": "8", "MODEL_REPOSITORY": "/models"}
+    options = "--keep-other-gpus --calibration '/my photographs'"
+    command = builder.build_command(environment | {"BUILD_OPTIONS": options})
+    assert command.endswith("--output /models --keep-other-gpus --calibration '/my photographs'")
+
+
+def test_nothing_to_build_when_the_version_holds_a_plan_for_this_gpu_beside_another() -> None:
+    newest = MANIFEST | {"compute_capability": "8.6", "other_gpus": [MANIFEST]}
+    assert builder.why_build(newest, WANTED) == []
+    assert builder.why_build(newest, replace(WANTED, compute_capability="7.5")) == [
+        "compute capability: 8.6 there, 7.5 here"
+    ]
+
+
 def test_nothing_to_build_when_the_engine_is_the_wanted_one() -> None:
     assert builder.why_build(MANIFEST, WANTED) == []
 

@@ -108,6 +108,6 @@ def test_variables_without_a_value_are_read_by_what_the_service_runs(compose: di
     entrypoint = (DOCKER / "entrypoint.sh").read_text()
 
     for name in compose["services"]["builder"]["environment"]:
-        assert re.search(rf"^(ENV|   ) {name}=\w+", dockerfile, re.MULTILINE), f"{name} has no default"
+        assert re.search(rf"^(ENV|   ) {name}=[\w\"]+", dockerfile, re.MULTILINE), f"{name} has no default"
     for name in compose["services"]["triton"]["environment"]:
         assert f"${{{name}:-" in entrypoint, f"{name} has no default"

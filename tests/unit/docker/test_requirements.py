@@ -48,6 +48,18 @@ def test_server_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
     assert f"pillow=={versions['pillow']}" in SERVER_REQUIREMENTS.read_text()
 
 
+def test_package_in_the_server_image_keeps_numpy_1_and_needs_no_torch(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(SERVER_REQUIREMENTS.read_text() + "\n".join(project["dependencies"]))
+
+    versions = resolved_versions(requirements, tmp_path)
+
+    assert versions["numpy"].startswith("1.")
+    assert "tritonclient" in versions  # whose ModelConfig the preflight reads configs with
+    assert not {"torch", "onnx", "onnxruntime"} & set(versions)
+
+
 @pytest.mark.slow
 def test_builder_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

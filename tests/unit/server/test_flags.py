@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 from alexnet_server.errors import PortError, ServerError
-from alexnet_server.flags import OWNED_FLAGS, expected_models, refuse_owned_flags
+from alexnet_server.flags import (
+    OWNED_FLAGS,
+    VERSION_COMPATIBLE_FLAG,
+    allows_version_compatible,
+    expected_models,
+    min_compute_capability,
+    refuse_owned_flags,
+)
 from alexnet_server.ports import Ports, check_ports
 from alexnet_server.repository import ModelFolder
 
@@ -34,6 +41,36 @@ def test_named_models_are_expected_under_explicit_control() -> None:
     assert expected_models(MODELS, [explicit]) == ()
     assert expected_models(MODELS, [explicit, "--load-model=alexnet"]) == ("alexnet",)
     assert expected_models(MODELS, [explicit, "--load-model=*"]) == ("alexnet", "classifier", "preprocess")
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ([], False),
+        ([VERSION_COMPATIBLE_FLAG], True),
+        (["--log-verbose=1", "--backend-config=tensorrt,version-compatible=ON"], True),
+        (["--backend-config", "tensorrt,version-compatible=1"], True),
+        (["--backend-config=tensorrt,version-compatible=false"], False),
+        (["--backend-config=tensorrt,coalesce-request-input=true"], False),
+        (["--backend-config=python,version-compatible=true"], False),
+        (["tensorrt,version-compatible=true"], False),
+    ],
+)
+def test_version_compatible_plans_are_allowed_by_what_triton_takes_for_true(flags: list[str], allowed: bool) -> None:
+    assert allows_version_compatible(flags) is allowed
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], (6, 0)),
+        (["--min-supported-compute-capability=7.5"], (7, 5)),
+        (["--min-supported-compute-capability", "8"], (8, 0)),
+        (["--min-supported-compute-capability=much"], (6, 0)),
+    ],
+)
+def test_least_compute_capability_is_what_the_flag_says(flags: list[str], expected: tuple[int, int]) -> None:
+    assert min_compute_capability(flags) == expected
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])

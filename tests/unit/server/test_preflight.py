@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,66 +12,20 @@ from alexnet_server import machine_checks
 from alexnet_server.discovery import TritonServer, find_tritonserver
 from alexnet_server.errors import ServerError
 from alexnet_server.findings import Finding, Situation
-from alexnet_server.preflight import run_checks
 from alexnet_server.repository import read_repository
 
-PREPROCESS = """
-backend: "python" max_batch_size: 4
-input { name: "IMAGE" data_type: TYPE_STRING dims: 1 }
-output { name: "PIXELS" data_type: TYPE_UINT8 dims: [8, 8, 3] }
-"""
-ALEXNET = """
-backend: "onnxruntime" max_batch_size: 4
-input { name: "PIXELS" data_type: TYPE_UINT8 dims: [8, 8, 3] }
-output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 2 label_filename: "labels.txt" }
-"""
-CLASSIFIER = """
-platform: "ensemble" max_batch_size: 4
-input { name: "IMAGE" data_type: TYPE_STRING dims: 1 }
-output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 2 }
-ensemble_scheduling {
-  step { model_name: "preprocess" model_version: -1 input_map { key: "IMAGE" value: "IMAGE" }
-         output_map { key: "PIXELS" value: "PIXELS" } }
-  step { model_name: "alexnet" model_version: -1 input_map { key: "PIXELS" value: "PIXELS" }
-         output_map { key: "PROBABILITIES" value: "PROBABILITIES" } }
-}
-"""
-
-
-@pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    """A repository that nothing is wrong with as far as files can tell."""
-    files = {
-        "preprocess/config.pbtxt": PREPROCESS,
-        "preprocess/1/model.py": "",
-        "alexnet/config.pbtxt": ALEXNET,
-        "alexnet/labels.txt": "cat\ndog\n",
-        "alexnet/1/model.onnx": "",
-        "classifier/config.pbtxt": CLASSIFIER,
-        "classifier/1/.gitkeep": "",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
-
-
-@pytest.fixture
-def findings_of() -> Callable[[Path], tuple[Finding, ...]]:
-    return lambda repository: run_checks(Situation(repository, read_repository(repository), find_tritonserver()))
-
-
-Checker = Callable[[Path], tuple[Finding, ...]]
+Checker = Callable[..., tuple[Finding, ...]]
+Editor = Callable[[Path, str, str], None]
 
 
 def test_sound_repository_has_no_findings(sound: Path, findings_of: Checker) -> None:
     assert findings_of(sound) == ()
 
 
-def test_config_that_does_not_parse_is_found_with_its_line(sound: Path, findings_of: Checker) -> None:
+def test_config_that_does_not_parse_is_found_with_its_line(sound: Path, file_findings: Checker) -> None:
     (sound / "alexnet" / "config.pbtxt").write_text('backend: "onnxruntime"\nmax_batchsize: 4\n')
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.subject == "model alexnet"
     assert "2:1" in finding.found
@@ -78,30 +33,21 @@ def test_config_that_does_not_parse_is_found_with_its_line(sound: Path, findings
     assert "alexnet-build repository" in finding.command
 
 
-def test_missing_config_is_found(sound: Path, findings_of: Checker) -> None:
+def test_missing_config_is_found(sound: Path, file_findings: Checker) -> None:
     (sound / "alexnet" / "config.pbtxt").unlink()
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.found == "there is no config.pbtxt"
     assert str(sound / "alexnet" / "config.pbtxt") in finding.expected
 
 
-def test_config_of_another_model_is_found(sound: Path, findings_of: Checker) -> None:
-    (sound / "alexnet" / "config.pbtxt").write_text(f'name: "vgg"\n{ALEXNET}')
+def test_config_of_another_model_is_found(sound: Path, edit: Editor, file_findings: Checker) -> None:
+    edit(sound / "alexnet" / "config.pbtxt", "backend:", 'name: "vgg" backend:')
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.found == "config.pbtxt names the model 'vgg', the folder 'alexnet'"
-
-
-def test_ensemble_step_without_model_is_found(sound: Path, findings_of: Checker) -> None:
-    (sound / "alexnet").rename(sound / "vgg")
-
-    (finding,) = findings_of(sound)
-
-    assert finding.subject == "ensemble classifier"
-    assert finding.found == "its step alexnet is not in the repository, which has classifier, preprocess, vgg"
 
 
 @pytest.mark.parametrize(
@@ -111,44 +57,70 @@ def test_ensemble_step_without_model_is_found(sound: Path, findings_of: Checker)
         ("preprocess/1/model.py", "model preprocess, version 1", "no model.py"),
     ],
 )
-def test_missing_model_file_is_found(sound: Path, findings_of: Checker, removed: str, subject: str, found: str) -> None:
+def test_missing_model_file_is_found(
+    sound: Path, file_findings: Checker, removed: str, subject: str, found: str
+) -> None:
     (sound / removed).unlink()
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert (finding.subject, finding.found, finding.expected) == (subject, found, str(sound / removed))
 
 
-def test_model_without_version_is_found(sound: Path, findings_of: Checker) -> None:
+def test_model_without_version_is_found(sound: Path, file_findings: Checker) -> None:
     (sound / "alexnet" / "1").rename(sound / "alexnet" / "first")
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert (finding.subject, finding.found) == ("model alexnet", "it has no version")
 
 
-def test_file_of_the_newest_version_is_asked_for_where_the_policy_is_silent(sound: Path, findings_of: Checker) -> None:
+def test_file_of_the_newest_version_is_asked_for_where_the_policy_is_silent(
+    sound: Path, file_findings: Checker
+) -> None:
     (sound / "alexnet" / "12").mkdir()
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.subject == "model alexnet, version 12"
 
 
-def test_named_model_file_is_asked_for(sound: Path, findings_of: Checker) -> None:
-    config = sound / "alexnet" / "config.pbtxt"
-    config.write_text(f'{ALEXNET}\ndefault_model_filename: "small.onnx"')
+def test_named_model_file_is_asked_for(sound: Path, edit: Editor, file_findings: Checker) -> None:
+    edit(sound / "alexnet" / "config.pbtxt", "backend:", 'default_model_filename: "small.onnx" backend:')
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.found == "no small.onnx"
 
 
+def test_model_file_that_is_a_broken_link_is_found(sound: Path, file_findings: Checker) -> None:
+    (sound / "alexnet" / "1" / "model.onnx").unlink()
+    (sound / "alexnet" / "1" / "model.onnx").symlink_to("/nowhere/model.onnx")
+
+    (finding,) = file_findings(sound)
+
+    assert finding.found == "model.onnx is a link to /nowhere/model.onnx, which is not there"
+
+
+def test_folder_in_the_place_of_the_model_file_is_found(sound: Path, file_findings: Checker) -> None:
+    (sound / "alexnet" / "1" / "model.onnx").unlink()
+    (sound / "alexnet" / "1" / "model.onnx").mkdir()
+
+    (finding,) = file_findings(sound)
+
+    assert finding.found == "model.onnx is a folder"
+
+
+def test_backend_named_by_its_platform_is_understood(sound: Path, edit: Editor, findings_of: Checker) -> None:
+    edit(sound / "alexnet" / "config.pbtxt", 'backend: "onnxruntime"', 'platform: "onnxruntime_onnx"')
+
+    assert findings_of(sound) == ()
+
+
 def test_backend_that_the_server_lacks_is_found_with_the_command_that_builds_for_it(
-    sound: Path, findings_of: Checker
+    sound: Path, edit: Editor, findings_of: Checker
 ) -> None:
-    config = sound / "alexnet" / "config.pbtxt"
-    config.write_text(ALEXNET.replace("onnxruntime", "tensorrt"))
+    edit(sound / "alexnet" / "config.pbtxt", "onnxruntime", "tensorrt")
     (sound / "alexnet" / "1" / "model.plan").touch()
 
     (finding,) = findings_of(sound)
@@ -161,15 +133,60 @@ def test_backend_that_the_server_lacks_is_found_with_the_command_that_builds_for
 @pytest.mark.parametrize(
     ("labels", "found"), [("cat\n", "has 1 lines"), ("cat\ndog\nemu\n", "has 3 lines"), (None, "no ")]
 )
-def test_labels_of_another_length_are_found(sound: Path, findings_of: Checker, labels: str | None, found: str) -> None:
+def test_labels_of_another_length_are_found(
+    sound: Path, file_findings: Checker, labels: str | None, found: str
+) -> None:
     path = sound / "alexnet" / "labels.txt"
     path.write_text(labels) if labels else path.unlink()
 
-    (finding,) = findings_of(sound)
+    (finding,) = file_findings(sound)
 
     assert finding.subject == "model alexnet, output PROBABILITIES"
     assert found in finding.found
     assert finding.expected == "2 lines, one for each value of PROBABILITIES"
+
+
+@pytest.mark.parametrize("labels", [b"caf\xe9\ndog\n", "a\u2028b\ndog".encode()], ids=["latin-1", "line separator"])
+def test_labels_are_counted_as_triton_counts_them(sound: Path, file_findings: Checker, labels: bytes) -> None:
+    (sound / "alexnet" / "labels.txt").write_bytes(labels)
+
+    assert file_findings(sound) == ()
+
+
+def test_any_number_of_labels_will_do_where_the_output_is_open(
+    sound: Path, edit: Editor, file_findings: Checker
+) -> None:
+    edit(sound / "alexnet" / "config.pbtxt", "dims: 2 ", "dims: -1 ")
+
+    assert file_findings(sound) == ()
+
+
+@pytest.mark.parametrize(
+    ("added", "what"),
+    [
+        ("dynamic_batching { preferred_batch_size: [2, 5] }", "preferred_batch_size"),
+        ("model_warmup { name: 'large' batch_size: 5 }", "model_warmup 'large'"),
+    ],
+)
+def test_batch_larger_than_the_config_allows_is_found(
+    sound: Path, edit: Editor, file_findings: Checker, added: str, what: str
+) -> None:
+    edit(sound / "alexnet" / "config.pbtxt", "backend:", f"{added} backend:")
+
+    (finding,) = file_findings(sound)
+
+    assert (finding.subject, finding.found) == ("model alexnet", f"{what} is a batch of 5, max_batch_size 4")
+    assert finding.expected == "a batch of at most 4"
+
+
+def test_missing_warm_up_file_is_found(sound: Path, edit: Editor, file_findings: Checker) -> None:
+    inputs = "inputs { key: 'PIXELS' value { data_type: TYPE_UINT8 dims: [8, 8, 3] input_data_file: 'pixels' } }"
+    edit(sound / "alexnet" / "config.pbtxt", "backend:", f"model_warmup {{ batch_size: 1 {inputs} }} backend:")
+    (sound / "alexnet" / "warmup").mkdir()
+
+    (finding,) = file_findings(sound)
+
+    assert (finding.found, finding.expected) == ("no pixels", str(sound / "alexnet" / "warmup" / "pixels"))
 
 
 def test_numpy_2_is_found_in_the_python_of_the_models(
@@ -191,11 +208,10 @@ def test_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
     assert found["no_such_package"] == ("", "ModuleNotFoundError: No module named 'no_such_package'")
 
 
-def test_small_shared_memory_is_found(sound: Path, findings_of: Checker) -> None:
-    # 64 Mi images of 8x8x3 pixels take 12 GiB in each model
-    for model, config in (("preprocess", PREPROCESS), ("alexnet", ALEXNET)):
-        batch = config.replace("max_batch_size: 4", "max_batch_size: 2147483647")
-        (sound / model / "config.pbtxt").write_text(batch)
+def test_small_shared_memory_is_found(sound: Path, edit: Editor, findings_of: Checker) -> None:
+    # 2 Gi images of 8x8x3 pixels take 384 GiB in each model
+    for model in ("preprocess", "alexnet"):
+        edit(sound / model / "config.pbtxt", "max_batch_size: 4", "max_batch_size: 2147483647")
 
     (finding,) = findings_of(sound)
 
@@ -213,6 +229,36 @@ def test_python_without_stub_is_found(sound: Path, tmp_path_factory: pytest.Temp
     findings = list(machine_checks.check_stub(Situation(sound, read_repository(sound), server)))
 
     assert [finding.expected for finding in findings] == ["one of the Pythons 3.8"]
+
+
+@pytest.mark.parametrize(
+    ("free", "notes"), [(64 << 20, ["only 64 MiB free, too little for large batches of large images"]), (1 << 30, [])]
+)
+def test_little_shared_memory_is_a_note(
+    sound: Path, monkeypatch: pytest.MonkeyPatch, free: int, notes: list[str]
+) -> None:
+    monkeypatch.setattr(machine_checks, "free_bytes", lambda: free)
+    situation = Situation(sound, read_repository(sound), find_tritonserver())
+
+    assert [note.found for note in machine_checks.note_little_shared_memory(situation)] == notes
+
+
+def test_python_that_cannot_be_started_is_named_with_the_reason() -> None:
+    found = machine_checks._probe_packages("/nowhere/python3", ["PIL"], {})
+
+    assert found == {"PIL": ("", "/nowhere/python3 fails: [Errno 2] No such file or directory: '/nowhere/python3'")}
+
+
+def test_repository_is_read_without_importing_grpc(sound: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from alexnet_server.repository import read_repository;"
+        "(alexnet, *_) = read_repository(Path(sys.argv[1])); print('grpc' in sys.modules);"
+        "from tritonclient.grpc import model_config_pb2; print(type(alexnet.config) is model_config_pb2.ModelConfig)"
+    )
+
+    read = subprocess.run([sys.executable, "-c", program, sound], capture_output=True, text=True)
+
+    assert (read.stdout, read.stderr) == ("False\nTrue\n", "")
 
 
 def test_missing_repository_is_an_error_with_the_command_that_builds_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from alexnet_server.findings import weights_of
+from alexnet_server.commands import weights_of
 
 ROOT = Path(__file__).parents[3]
 
