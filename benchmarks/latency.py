@@ -1,6 +1,6 @@
 """What the server adds to one request: the same work in this process and through the ensemble, in turns.
 
-In: a running server and image files. Out: seconds per image of both ways. Called by ensemble.py, settings.py.
+In: a running server and image files. Out: seconds per image of both ways. Called by ensemble.py.
 """
 
 from __future__ import annotations

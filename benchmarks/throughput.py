@@ -1,6 +1,6 @@
 """Images a second of servers that are kept busy in turn, so that whatever else the machine does meets all.
 
-In: running servers by name. Out: their ``Load`` of every round. Called by ensemble.py and settings.py.
+In: running servers by name. Out: their ``Load`` of every round. Called by ensemble.py.
 """
 
 from __future__ import annotations

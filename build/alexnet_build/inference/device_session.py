@@ -43,7 +43,7 @@ class DeviceSession(Session):
     def __init__(self, engine: DeviceEngine, *, slots: int = 2, graph_batch_sizes: Sequence[int] | None = None) -> None:
         self.engine = engine
         self.max_batch, self.classes, self.image_size = engine.max_batch, engine.classes, engine.image_size
-        self.graph_batch_sizes = _graph_batch_sizes(engine, graph_batch_sizes)
+        self.graph_batch_sizes = graph_batch_sizes_of(engine, graph_batch_sizes)
         self._slots = [_slot(engine, self.graph_batch_sizes) for _ in range(slots)]
         for slot in self._slots:
             check_slot(slot, self.graph_batch_sizes)
@@ -70,12 +70,6 @@ class DeviceSession(Session):
             yield slot
         finally:
             self.give_back(slot)
-
-    def rows_to_run(self, count: int) -> tuple[int, bool]:
-        """How many rows are run for a batch of ``count``, and whether a CUDA graph runs them."""
-        least = max(count, self.engine.min_batch)
-        fitting = [size for size in self.graph_batch_sizes if size == least or least < size <= FILL_UP_TO]
-        return (min(fitting), True) if fitting else (least, False)
 
     def give_back(self, slot: Slot, pending: _InFlight | None = None) -> None:
         """Make a slot free again; ``pending`` is no longer in flight."""
@@ -125,7 +119,7 @@ class _InFlight(Pending):
     def start(self, pixels: np.ndarray) -> None:
         """Fill the slot and launch it; what goes wrong is kept for ``result``."""
         assert self._slot is not None
-        batch, graphed = self._session.rows_to_run(self._count)
+        batch, graphed = rows_to_run(self._count, self._session.engine.min_batch, self._session.graph_batch_sizes)
         try:
             self._slot.fill(pixels)
             self._slot.launch(batch, graphed=graphed)
@@ -168,7 +162,19 @@ class _InFlight(Pending):
             self._settling.release()
 
 
-def _graph_batch_sizes(engine: DeviceEngine, wanted: Sequence[int] | None) -> tuple[int, ...]:
+def rows_to_run(count: int, min_batch: int, graph_batch_sizes: Sequence[int]) -> tuple[int, bool]:
+    """How many rows are run for a batch of ``count``, and whether a CUDA graph runs them."""
+    least = max(count, min_batch)
+    fitting = [size for size in graph_batch_sizes if size == least or least < size <= FILL_UP_TO]
+    return (min(fitting), True) if fitting else (least, False)
+
+
+def graph_batch_sizes_of(engine: DeviceEngine, wanted: Sequence[int] | None) -> tuple[int, ...]:
+    """The batch sizes to record: those that are wanted, or powers of two and the largest.
+
+    Raises:
+        ValueError: The engine does not take one of them, or is not on a GPU.
+    """
     on_gpu = engine.device.type == "cuda"
     if wanted is None:
         doubled = [1 << exponent for exponent in range(engine.max_batch.bit_length())]

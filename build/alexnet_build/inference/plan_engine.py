@@ -138,12 +138,14 @@ class PlanEnqueue:
         wanted = (len(pixels), pixels.data_ptr(), probabilities.data_ptr())
         if self._bound.get(id(context)) == wanted:
             return True
-        self._bound[id(context)] = wanted
-        return (
+        bound = (
             context.set_input_shape(PIXELS, tuple(pixels.shape))
             and context.set_tensor_address(PIXELS, wanted[1])
             and context.set_tensor_address(PROBABILITIES, wanted[2])
         )
+        if bound:
+            self._bound[id(context)] = wanted
+        return bound
 
 
 def _error_log(trt: ModuleType) -> Any:
