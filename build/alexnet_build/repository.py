@@ -39,6 +39,7 @@ from alexnet_build.manifest import (
 from alexnet_build.network import NetworkSpec
 from alexnet_build.preprocessing import pixels_from_photograph, preprocess_model_directory
 from alexnet_build.tensors import ALEXNET, CLASSIFIER, PREPROCESS
+from alexnet_build.tuning.record import read_tuning
 from alexnet_build.verify.views import PHOTOGRAPHS
 from alexnet_build.weights import TrainedNetwork
 
@@ -65,7 +66,7 @@ def publish(
     trained: TrainedNetwork,
     engine: Engine,
     *,
-    preprocess_instances: int = 2,
+    preprocess_instances: int | None = None,
     command: str = "",
     keep_other_gpus: bool = False,
 ) -> Published:
@@ -75,7 +76,7 @@ def publish(
         repository: The folder that Triton is pointed at.
         trained: The network that the engine runs.
         engine: What ``engine.verified_engine`` made.
-        preprocess_instances: Processes that decode photographs.
+        preprocess_instances: Processes that decode photographs; None for what the repository was tuned to.
         command: The command line that makes this engine again; goes into the manifest.
         keep_other_gpus: Carry the newest version's plans for other GPUs over; each GPU then loads its own.
 
@@ -90,6 +91,7 @@ def publish(
     serving = ServingSpec(
         engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
         engine.max_batch, preprocess_instances, {name: plan_file(name) for name in sorted(capabilities)},
+        read_tuning(repository, engine.kind, engine.max_batch),
     )  # fmt: skip
     files = repository_files(serving, trained.spec)
     try:

@@ -3,7 +3,7 @@
 In: a ``Retraining``. Out: ``weights.safetensors`` in FP32, without anything left of the rounding, ``model.onnx``, the
 INT8 graph that was measured, and a ``QuantisationReport``.
 
-While it trains, ModelOpt's fake quantisers round weights and activations as ``int8_from_onnx`` will, with gradients
+While it trains, ModelOpt's fake quantisers round weights and activations as ``int8_for_cpu`` will, with gradients
 that pass straight through (Bengio et al. 2013; Jacob et al. 2018, section 3). INT8 accuracy is ONNX Runtime's, on the
 CPU.
 """
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from alexnet_build.compression.prune import weighted_layers
 from alexnet_build.compression.retrain import Retraining, Stages, quiet_modelopt
-from alexnet_build.precision.calibration import calibration_pixels
-from alexnet_build.precision.int8_for_cpu import int8_for_cpu
 from alexnet_build.network import NetworkSpec
 from alexnet_build.onnx_from_network import onnx_from_network
+from alexnet_build.precision.calibration import calibration_pixels
+from alexnet_build.precision.int8_for_cpu import int8_for_cpu
 from alexnet_build.training.classifier import normalised
 from alexnet_build.training.evaluate import Accuracy, accuracy_from_probabilities
 from alexnet_build.training.images import ServedPhotographs
@@ -36,7 +36,7 @@ from alexnet_build.training.transfer import head_of
 from alexnet_build.verify import onnxruntime_infer
 from alexnet_build.weights import TrainedNetwork, save_weights
 
-#: What ``int8_from_onnx`` gives weights (its ``reduce_range``) and activations.
+#: What ``int8_for_cpu`` gives weights (its ``reduce_range``) and activations.
 WEIGHT_BITS, ACTIVATION_BITS = 7, 8
 _BATCH = 32
 

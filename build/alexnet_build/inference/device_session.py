@@ -44,9 +44,12 @@ class DeviceSession(Session):
         self.engine = engine
         self.max_batch, self.classes, self.image_size = engine.max_batch, engine.classes, engine.image_size
         self.graph_batch_sizes = graph_batch_sizes_of(engine, graph_batch_sizes)
-        self._slots = [_slot(engine, self.graph_batch_sizes) for _ in range(slots)]
-        for slot in self._slots:
-            check_slot(slot, self.graph_batch_sizes)
+        with contextlib.ExitStack() as undo:  # what is made before a slot fails its check is freed
+            self._slots = [_slot(engine, self.graph_batch_sizes) for _ in range(slots)]
+            for slot in self._slots:
+                undo.callback(slot.close)
+                check_slot(slot, self.graph_batch_sizes)
+            undo.pop_all()
         self._free = deque(self._slots)
         self._in_flight: deque[_InFlight] = deque()  # oldest first
         self._changed = threading.Condition()  # guards the two, and the next one

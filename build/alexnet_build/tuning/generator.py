@@ -106,8 +106,9 @@ class Generator:
     def _answer(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None
         watchdog = threading.Timer(self._turn_s + self._warm_up_s + PATIENCE_S, process.kill)
-        watchdog.start()
+        watchdog.daemon = True  # an interruption may come before the cancel is certain
         try:
+            watchdog.start()
             line = process.stdout.readline()
         finally:
             watchdog.cancel()

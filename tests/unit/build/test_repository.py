@@ -3,13 +3,15 @@ from __future__ import annotations
 import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from alexnet_build.engine import Engine
 from alexnet_build.errors import PublishError
 from alexnet_build.repository import publish
+from alexnet_build.tuning.machine import this_machine
+from alexnet_build.tuning.settings import Tuning
 from alexnet_build.verify import Parity
 from alexnet_build.weights import TrainedNetwork
 from google.protobuf import text_format
@@ -167,6 +169,23 @@ def test_publish_refuses_a_folder_that_serves_another_network(trained: TrainedNe
     with pytest.raises(PublishError, match=r"serves another network: its 3 labels \(a, b, c, ...\).*another --output"):
         publish(tmp_path / "models", other, ENGINE)
     assert files_in(tmp_path / "models") == before
+
+
+def test_publish_keeps_what_was_tuned(trained: TrainedNetwork, tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    publish(repository, trained, ENGINE)
+    settings = asdict(Tuning(preprocess_instances=3, alexnet_instances=2))
+    measured = {"settings": settings, "engine": {"engine": "onnxruntime"}, "machine": asdict(this_machine())}
+    (repository / "tuning.json").write_text(json.dumps(measured))
+
+    def instances(model: str) -> int:
+        text = (repository / model / "config.pbtxt").read_text()
+        return text_format.Parse(text, model_config_pb2.ModelConfig()).instance_group[0].count
+
+    publish(repository, trained, ENGINE)
+    assert (instances("preprocess"), instances("alexnet")) == (3, 2)
+    publish(repository, trained, ENGINE, preprocess_instances=1)
+    assert (instances("preprocess"), instances("alexnet")) == (1, 2)
 
 
 def test_publish_gives_each_of_several_publishers_a_version_of_its_own(trained: TrainedNetwork, tmp_path: Path) -> None:
