@@ -1,4 +1,4 @@
-"""What each precision costs and gains: file size, speed on the CPU, agreement with torch, accuracy.
+"""What each precision costs and gains: file size, speed on the CPU, agreement with FP32, accuracy.
 
     python benchmarks/precision.py --data caltech101 --calibration caltech101/train    # 20 minutes on two cores
     python benchmarks/precision.py --data flowers --weights runs/flowers/weights.safetensors --json precision.json
@@ -63,7 +63,7 @@ class Row:
         images_per_s: Median at a batch of 32; None likewise.
         speedup: Median of the turns' ratios to FP32 at a batch of 32.
         latency_ratio: FP32's latency over this one's, likewise at a batch of 1.
-        top1_agreement: With torch in FP32, as the next two.
+        top1_agreement: With FP32, as the next two.
         max_probability_difference: Largest.
         mean_probability_difference: Share of probability that moves, on average.
         accuracy: On the labelled photographs.
@@ -116,12 +116,15 @@ def measure(trained: TrainedNetwork, options: argparse.Namespace, folder: Path) 
     views = labelled_views(trained, options.data)
     source = photographs_in(options.calibration or PHOTOGRAPHS)
     pixels, held_out = calibration_pixels(source, trained.spec), random_crops(source, trained.spec, 2, 1)
+    exact = folder / "exact.onnx"
+    onnx_from_network(trained, exact)
+    last = (quantisable(exact, "int8")[-1],)
     files, answers = {}, {}
     for name, engine, precision, method in ROWS:
         tell(f"{name}: exporting")
         files[name] = folder / f"{len(files)}.onnx"
-        # every layer is rounded, so that rows compare the precisions and not the layers that were left out
-        quantising = Quantising(pixels, held_out, method, keep=())  # type: ignore[arg-type]
+        # as built: all layers but the last; rows compare precisions, so that no more are left out where limits ask
+        quantising = Quantising(pixels, held_out, method, keep=last)  # type: ignore[arg-type]
         onnx_in_precision(trained, files[name], engine, precision, quantising if precision in QUANTISED else None)
         tell(f"{name}: {len(views)} photographs")
         infer = onnxruntime_infer(files[name]) if engine == "onnxruntime" else simulated_infer(files[name])

@@ -12,18 +12,27 @@
 # Prints a line for each step, and writes DIR/report.md. Exits with 1 if a step failed, and goes on after it.
 # shellcheck disable=SC2329  # step calls the functions
 set -euo pipefail
-cd "$(dirname "$0")/.."
+
+usage() { sed -n '/^#   docker/,/^# Prints/p' "$0" >&2; exit 2; }
 
 output=gpu-report data='' gpu=0
 while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || usage
     case $1 in
         --output) output=$2 ;;
-        --data) data=$2 ;;
+        --data) data=$(cd "$2" && pwd) ;; # ends here where there is no such folder
         --gpu) gpu=$2 ;;
-        *) sed -n '/^#   docker/,/^# Prints/p' "$0" >&2; exit 2 ;;
+        *) usage ;;
     esac
-    shift 2 || { echo "$0: $1 needs a value" >&2; exit 2; }
+    shift 2
 done
+if [ -e "$output" ] && [ -n "$(ls -A "$output")" ]; then
+    echo "$0: $output is not empty, and what an earlier run left there would be tested; take it away, or give --output" >&2
+    exit 2
+fi
+mkdir -p "$output/logs"
+output=$(cd "$output" && pwd)
+cd "$(dirname "$0")/.."
 
 # shellcheck source=/dev/null
 . docker/.env
@@ -31,8 +40,6 @@ export TRITON_TAG TENSORRT_VERSION
 builder_image=alexnet-triton-builder:$TRITON_TAG
 server_image=alexnet-triton-server:$TRITON_TAG
 server=alexnet-triton-verify-$$
-mkdir -p "$output/logs"
-output=$(cd "$output" && pwd)
 steps=$output/steps.tsv
 : >"$steps"
 failed=0
@@ -69,7 +76,7 @@ refused() {
 # builder COMMAND...: run a command in the builder's container, with the GPU and the folders.
 builder() {
     docker run --rm --gpus "device=$gpu" --user "$(id -u):$(id -g)" --network host --shm-size=1g \
-        --volume "$output:/out" ${data:+--volume "$(cd "$data" && pwd):/data:ro"} \
+        --volume "$output:/out" ${data:+--volume "$data:/data:ro"} \
         --entrypoint /opt/nvidia/nvidia_entrypoint.sh "$builder_image" "$@"
 }
 
@@ -79,7 +86,8 @@ build() { builder alexnet-build repository --weights demo --engine tensorrt --ti
 serve() {
     local repository=$1
     shift
-    docker run --detach --name "$server" --gpus "device=$gpu" --network host --shm-size=1g \
+    docker run --detach --name "$server" --gpus "device=$gpu" --shm-size=4g \
+        --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8001:8001 \
         --env TENSORRT_VERSION_COMPATIBLE="${VERSION_COMPATIBLE:-false}" \
         --volume "$output/$repository:/models:ro" "$server_image" "$@" || return 1
     for _ in $(seq 120); do
@@ -153,15 +161,18 @@ capability=$(nvidia-smi --id="$gpu" --query-gpu=compute_cap --format=csv,noheade
     exit 1
 }
 docker info >/dev/null || { echo "$0: Docker does not answer; start it, or add yourself to the group docker" >&2; exit 1; }
-precisions='fp32 fp16 bf16 int8'
+precisions='fp32 fp16 int8'
+[ "${capability%.*}" -ge 8 ] && precisions+=' bf16'
 [ "${capability%.*}${capability#*.}" -ge 89 ] && precisions+=' fp8'
 nvidia-smi --id="$gpu" >"$output/gpu.txt"
 
 step 'images' docker compose --file docker/compose.yaml build
 step 'tensorrt and python packages' builder python3 -c 'import tensorrt, torch; print(tensorrt.__version__, torch.__version__)'
 for precision in $precisions; do
+    calibration=()
+    case $precision in int8 | fp8) [ -z "$data" ] || calibration=(--calibration /data) ;; esac
     step "build $precision" build --precision "$precision" --output "/out/$precision" \
-        ${data:+--photographs /data --calibration /data}
+        ${data:+--photographs /data} "${calibration[@]}"
     step "verify $precision with cuda graphs" builder alexnet-build verify --weights demo --precision "$precision" \
         --plan "/out/$precision/alexnet/1/model.plan" --output "/out/verify-$precision" ${data:+--photographs /data}
     step "inspect $precision" builder alexnet-build inspect --plan "/out/$precision/alexnet/1/model.plan" \
@@ -179,6 +190,6 @@ step 'version-compatible plan' version_compatible
 step 'cuda graphs behind triton, alternating inputs' tuned --cuda-graphs
 step 'serve fp16 as tuned' served fp16 fp16
 
-builder python3 /opt/alexnet-triton/docker/gpu_report.py /out >/dev/null \
-    && printf '\n%s\n' "the whole of it: $output/report.md"
+builder python3 /opt/alexnet-triton/docker/gpu_report.py /out >/dev/null || failed=1
+printf '\n%s\n' "the whole of it: $output/report.md"
 exit "$failed"

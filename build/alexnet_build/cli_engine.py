@@ -62,7 +62,14 @@ Labels = Annotated[Path | None, typer.Option("--labels", help="Class names, one 
 LocalResponseNorm = Annotated[
     bool | None, typer.Option("--lrn/--no-lrn", help="Local response normalisation; tensors cannot tell it.")
 ]
-Trust = Annotated[bool, typer.Option("--trust", help="Unpickle any object in a weights file. It can run code.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Unpickle any object in a weights file; load a version-compatible plan. They run code."
+    ),
+]
+#: Of an ONNX file, which has no largest batch of its own.
+_COMPARED_BATCH = 16
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What runs the network.")]
 Calibration = Annotated[
     Path | None,
@@ -79,7 +86,7 @@ KeepLayers = Annotated[
     typer.Option(
         "--keep-layers",
         metavar="auto|none|LAYER,...",
-        help="int8, fp8: layers to leave in higher precision; auto measures, and leaves the fewest that it must.",
+        help="int8, fp8: layers to leave in higher precision; auto: the last one, and others if measuring says so.",
     ),
 ]
 MaxBatch = Annotated[int, typer.Option("--max-batch", min=1, max=1024, help="Largest batch.")]
@@ -157,6 +164,8 @@ def repository(
 
     if engine is not EngineName.tensorrt:
         _refuse_options_of_plans(hardware_compatible, version_compatible, keep_other_gpus, timing_cache)
+    if precision is not None:
+        _refuse_options_of_quantising(precision, calibration, ranges, keep_layers)
     plan_options = PlanOptions(
         max_batch, workspace_mib << 20, timing_cache,
         hardware_compatibility=hardware_compatible.value if hardware_compatible else "none",
@@ -219,6 +228,7 @@ def onnx(
     from alexnet_build.plan_from_onnx import PlanOptions
     from alexnet_build.precision.onnx_in_precision import QUANTISED, onnx_in_precision
 
+    _refuse_options_of_quantising(precision, calibration, ranges, keep_layers)
     trained = _load(weights, labels, lrn, trust)
     quantising = None
     if precision.value in QUANTISED:
@@ -227,6 +237,7 @@ def onnx(
             PlanOptions(), _photographs(photographs), calibrated_on, ranges.value, _layers(keep_layers)
         )
         quantising = quantising_from_options(trained, options)
+    output.parent.mkdir(parents=True, exist_ok=True)
     onnx_in_precision(trained, output, engine.value, precision.value, quantising)
     print(output)
 
@@ -258,6 +269,7 @@ def plan(
         hardware_compatible.value if hardware_compatible else "none", version_compatible,
     )  # fmt: skip
     made = plan_from_onnx(onnx_file, options, builder="tensorrt_rtx" if target else "tensorrt")
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(made.content)
     print(output)
 
@@ -274,9 +286,6 @@ def verify(
         typer.Option("--url", metavar="HOST:PORT", help="A live server's gRPC address; its engine is compared."),
     ] = None,
     weights: Weights = "imagenet",
-    engine: Annotated[
-        EngineName, typer.Option("--engine", help="What the graph is for: int8 differs between them.")
-    ] = EngineName.onnxruntime,
     precision: Annotated[PrecisionName, typer.Option("--precision", help="Names the limits.")] = PrecisionName.fp32,
     photographs: Photographs = None,
     output: Annotated[
@@ -297,16 +306,17 @@ def verify(
     trained = _load(weights, labels, lrn, trust)
     views = steps.views_from_photographs(_photographs(photographs), trained.spec)
     reference = steps.torch_probabilities(trained, views.pixels)
-    sides: dict[str, steps.Infer] = {}
+    sides: dict[str, tuple[steps.Infer, int]] = {}
     if onnx_file is not None:
-        served = engine is EngineName.onnxruntime
-        sides["onnx"] = steps.onnxruntime_infer(onnx_file) if served else steps.simulated_infer(onnx_file)
+        sides["onnx"] = steps.graph_infer(onnx_file), _COMPARED_BATCH
     if plan_file is not None:
-        sides["plan"] = open_session(plan_file).infer
+        session = open_session(plan_file, trust=trust)
+        sides["plan"] = session.infer, session.max_batch
     if url is not None:
         sides["server"] = steps.triton_infer(url)
     found = {
-        side: steps.parity(reference, infer, views, trained.spec.labels, max_batch=16) for side, infer in sides.items()
+        side: steps.parity(reference, infer, views, trained.spec.labels, max_batch)
+        for side, (infer, max_batch) in sides.items()
     }
     text = json.dumps({side: asdict(parity) for side, parity in found.items()}, indent=2)
     print(text)
@@ -352,6 +362,17 @@ def _refuse_options_of_plans(
     }  # fmt: skip
     if useless := [name for name, value in given.items() if value]:
         raise typer.BadParameter(f"{', '.join(useless)}: for --engine tensorrt alone")
+
+
+def _refuse_options_of_quantising(
+    precision: PrecisionName, calibration: Path | None, ranges: RangesName, keep_layers: str
+) -> None:
+    given = {
+        "--calibration": calibration, "--ranges": ranges is not RangesName.max, "--keep-layers": keep_layers != "auto",
+    }  # fmt: skip
+    useless = [name for name, value in given.items() if value]
+    if useless and precision not in (PrecisionName.int8, PrecisionName.fp8):
+        raise typer.BadParameter(f"{', '.join(useless)}: for --precision int8 and fp8 alone, not {precision.value}")
 
 
 def _server_flags(made: object) -> str:

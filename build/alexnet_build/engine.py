@@ -32,7 +32,7 @@ from alexnet_build.verify import (
 from alexnet_build.verify.answers import Infer
 from alexnet_build.weights import TrainedNetwork
 
-#: Views that the layers of an INT8 or FP8 graph are chosen on; neither calibrated on nor verified on.
+#: Views that the layers of an INT8 or FP8 graph are chosen on: other crops than are calibrated on and verified on.
 _HELD_OUT, _HELD_OUT_SEED = 64, 2
 
 
@@ -45,7 +45,8 @@ class EngineOptions:
         photographs: Image files to compare the answers on.
         calibration: Image files to calibrate INT8 and FP8 on; empty for crops of ``photographs``.
         method: How the ranges of activations are chosen.
-        keep: Layers that INT8 and FP8 leave in higher precision; None for the fewest that the limits allow.
+        keep: Layers that INT8 and FP8 leave in higher precision; None for the last one, and more if the limits ask for
+            it.
     """
 
     plan: PlanOptions
@@ -137,7 +138,10 @@ class _Comparison:
         except ParityError as error:
             picture = Path(tempfile.mkdtemp(prefix="alexnet-verify-")) / "worst.png"
             write_worst(found, self.views, picture)
-            raise ParityError(f"{error}\n  They are shown in {picture}") from None
+            raise ParityError(
+                f"{error}\n  They are shown in {picture}\nNothing was published. Next: --calibration DIR with "
+                "photographs such as will be served (int8, fp8), --keep-layers, or a higher --precision"
+            ) from None
         print(f"{what}: {_in_words(found)}", file=sys.stderr)
         return found
 

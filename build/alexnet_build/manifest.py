@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -111,17 +112,34 @@ def plans_for_other_gpus(model: Path, trained: TrainedNetwork, engine: Engine) -
     newest = read_manifest(model / str(versions[-1])) if versions else None
     if newest is None or newest.get("engine") != "tensorrt" or engine.kind != "tensorrt":
         return []
-    if newest.get("weights", {}).get("sha256") != trained.sha256:
-        return []
     others = []
     for values in (newest, *newest.get("other_gpus", ())):
         capability = values.get("compute_capability")
         source = model / str(versions[-1]) / values.get("file", ENGINE_FILES["tensorrt"])
         if capability in (None, engine.compute_capability) or not source.is_file():
             continue
+        weights = newest.get("weights", {}).get("sha256")
+        differs = {
+            "weights": (weights, trained.sha256),
+            "TensorRT": (values.get("builder_version"), engine.builder_version),
+            "largest batch": (values.get("max_batch"), engine.max_batch),
+        }
+        reasons = [f"{what} {there}, here {here}" for what, (there, here) in differences_of(differs).items()]
+        if reasons:
+            print(
+                f"the plan for compute capability {capability} is not kept, since it is of {'; '.join(reasons)}. On a "
+                "GPU of that capability, build with the options of this build and --keep-other-gpus",
+                file=sys.stderr,
+            )
+            continue
         entry = {key: values[key] for key in _OF_A_PLAN if key in values}
         others.append(PlanForOtherGpu(source, entry | {"file": plan_file(capability)}))
     return others
+
+
+def differences_of(sides: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Those whose two sides differ."""
+    return {what: (there, here) for what, (there, here) in sides.items() if there != here}
 
 
 def read_manifest(version: Path) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ class AlexNet2012(nn.Module):
         self.fc8 = nn.Linear(4096, classes)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2)
         # Caffe's constants, which the published weights were trained with: alpha is divided by size, k is 1.
-        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
+        self.norm = _LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.batch_norms = nn.ModuleDict(_batch_norms() if batch_norm else None)
 
@@ -196,6 +196,14 @@ class AlexNet2012(nn.Module):
             layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
             layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
         self.batch_norms.clear()
+
+
+class _LocalResponseNorm(nn.LocalResponseNorm):
+    """In FP32 always: it squares, and FP16 ends at 65,504, the square of 256."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise (N, channels, S, S) across neighbouring channels."""
+        return super().forward(images.float()).to(images.dtype)
 
 
 def _batch_norms() -> dict[str, nn.Module]:

@@ -170,6 +170,7 @@ def _configure(trt: ModuleType, trt_builder: Any, config: Any, network: Any, opt
     config.add_optimization_profile(profile)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)  # where weights have 2:4 zeros, sparse kernels are timed, too
+    config.clear_flag(trt.BuilderFlag.TF32)  # on unless cleared: FP32 layers would round their inputs to 11 bits
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.hardware_compatibility != "none":
         level = options.hardware_compatibility.upper()
@@ -178,7 +179,10 @@ def _configure(trt: ModuleType, trt_builder: Any, config: Any, network: Any, opt
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.timing_cache is not None:
         known = options.timing_cache.read_bytes() if options.timing_cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+        cache = config.create_timing_cache(known)
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+            print(f"{options.timing_cache} is of no use here (another TensorRT or GPU): starting anew", file=sys.stderr)
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     config.progress_monitor = _progress_monitor(trt)
 
 

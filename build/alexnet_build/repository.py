@@ -107,8 +107,8 @@ def publish(
         # A version's folder with another name than a number does not exist for Triton.
         with _staged(repository / ALEXNET / f".part-{uuid4().hex}") as staging:
             _write_version(staging, trained, engine, command, others)
+            _name_plans_by_gpu(repository / ALEXNET, capabilities)
             version = _take_next_version(staging, repository / ALEXNET)
-        _name_plans_by_gpu(repository / ALEXNET, capabilities)
         _write_files(repository, files)
     except OSError as error:
         raise PublishError(
@@ -143,7 +143,10 @@ def _write_version(
     directory: Path, trained: TrainedNetwork, engine: Engine, command: str, others: Sequence[PlanForOtherGpu] = ()
 ) -> None:
     directory.mkdir(parents=True)
-    (directory / ENGINE_FILES[engine.kind]).write_bytes(engine.content)
+    served = directory / ENGINE_FILES[engine.kind]
+    served.write_bytes(engine.content)
+    if others and engine.compute_capability:
+        _link(served, directory / plan_file(engine.compute_capability))
     for other in others:
         _link(other.source, directory / other.entry["file"])
     text = json.dumps(manifest(trained, engine, command, others), indent=2)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+_PRECISIONS = ("FP32", "TF32", "FP16", "BF16", "INT8")
+
 
 @dataclass(frozen=True)
 class Ceilings:
@@ -49,12 +51,11 @@ class Ceilings:
         return self.flops_per_s.get("INT8" if precision == "UINT8" else precision)
 
 
-def measured_ceilings(device: torch.device, precisions: Collection[str], threads: int) -> Ceilings:
-    """Copy and multiply for a second or two.
+def measured_ceilings(device: torch.device, threads: int) -> Ceilings:
+    """Copy and multiply for a second or two, in every precision that torch has a fast product for on this device.
 
     Args:
         device: A CUDA device, or the CPU.
-        precisions: Of ``FP32``, ``TF32``, ``FP16``, ``BF16``, ``INT8``; others are left out.
         threads: Of the CPU.
     """
     import torch
@@ -62,12 +63,24 @@ def measured_ceilings(device: torch.device, precisions: Collection[str], threads
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        rates = {name: _product_flops_per_s(device, name) for name in sorted(precisions)}
+        rates = {name: _product_flops_per_s(device, name) for name in _PRECISIONS}
         flops = {name: rate for name, rate in rates.items() if rate is not None}
         where = "" if device.type == "cuda" else f", {threads} thread{'s' * (threads > 1)}"
         return Ceilings(f"measured with torch {torch.__version__}{where}", _bandwidth(device), flops)
     finally:
         torch.set_num_threads(before)
+
+
+def highest(one: Ceilings, other: Ceilings, precisions: Collection[str]) -> Ceilings:
+    """The higher of two measurements: whatever disturbed one of them was no ceiling.
+
+    Args:
+        one: Measured before the engine was.
+        other: The same, measured after.
+        precisions: Those to keep.
+    """
+    flops = {name: max(rate, other.flops_per_s[name]) for name, rate in one.flops_per_s.items() if name in precisions}
+    return Ceilings(one.source, max(one.bytes_per_s, other.bytes_per_s), flops)
 
 
 def device_name(device: torch.device | None) -> str:

@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from alexnet_build.errors import EngineError
 from alexnet_build.inference.onnx_session import OnnxSession
-from alexnet_build.insight.ceilings import device_name, measured_ceilings
+from alexnet_build.insight.ceilings import device_name, highest, measured_ceilings
 from alexnet_build.insight.inspection import DEFAULT_BATCH_SIZES, Inspection, InspectOptions
 from alexnet_build.insight.latency import random_pixels, timing
 from alexnet_build.insight.layers import Layer
@@ -34,6 +36,9 @@ def inspect_onnx(onnx_file: Path, options: InspectOptions) -> Inspection:
     import onnxruntime
 
     sizes = options.batch_sizes or DEFAULT_BATCH_SIZES
+    print("measuring the processor's ceilings, before and after", file=sys.stderr)
+    cpu = torch.device("cpu")
+    ceilings = measured_ceilings(cpu, options.threads)
     before = resident_bytes()
     session = OnnxSession(onnx_file, threads=options.threads, max_batch=max(sizes))
     loaded = resident_bytes()
@@ -51,11 +56,7 @@ def inspect_onnx(onnx_file: Path, options: InspectOptions) -> Inspection:
         "resident for the session": loaded - before,
         "resident after the largest batch": ran - before,
     }
-    import torch
-
-    print("measuring the processor's ceilings", file=sys.stderr)
     precisions = {"FP32", *(layer.precision for layer in layers[max(layers)] if layer.intensity)}
-    ceilings = measured_ceilings(torch.device("cpu"), precisions, options.threads)
     return Inspection(
         source=str(onnx_file),
         engine=f"ONNX Runtime {onnxruntime.__version__}",
@@ -67,7 +68,7 @@ def inspect_onnx(onnx_file: Path, options: InspectOptions) -> Inspection:
         layers=layers,
         memory=memory,
         facts={"nodes after optimisation": str(len(next(iter(layers.values()))))},
-        ceilings=ceilings,
+        ceilings=highest(ceilings, measured_ceilings(cpu, options.threads), precisions),
     )
 
 

@@ -19,7 +19,7 @@ from alexnet_build.errors import EngineError
 from alexnet_build.inference.device_session import DeviceSession
 from alexnet_build.inference.plan_engine import PlanEngine
 from alexnet_build.inference.plan_session import load_plan
-from alexnet_build.insight.ceilings import device_name, measured_ceilings
+from alexnet_build.insight.ceilings import device_name, highest, measured_ceilings
 from alexnet_build.insight.inspection import Inspection, InspectOptions
 from alexnet_build.insight.latency import random_pixels, timing
 from alexnet_build.insight.layers import Layer
@@ -41,6 +41,9 @@ def inspect_plan(plan: Path, options: InspectOptions, *, trust: bool = False, bu
     engine = load_plan(plan, trust=trust, builder=builder)
     loaded, device = used_gpu_bytes(), engine.device
     sizes = options.sizes_within(engine.min_batch, engine.max_batch, engine.source)
+    print("measuring the card's ceilings, before and after", file=sys.stderr)
+    ceilings = measured_ceilings(device, options.threads)
+    torch.cuda.empty_cache()  # so that the memory of the GPU is what the engine takes
     with DeviceSession(engine, graph_batch_sizes=sizes) as session:
         timings = []
         for batch_size in sizes:
@@ -51,7 +54,6 @@ def inspect_plan(plan: Path, options: InspectOptions, *, trust: bool = False, bu
     for batch_size in sizes:
         print(f"profiling the layers of a batch of {batch_size}", file=sys.stderr)
         layers[batch_size] = profiled_layers(engine, batch_size, options.repeats)
-    print("measuring the card's ceilings", file=sys.stderr)
     precisions = {"FP32", "TF32", *(layer.precision for layer in layers[max(layers)])}
     return Inspection(
         source=str(plan),
@@ -70,7 +72,7 @@ def inspect_plan(plan: Path, options: InspectOptions, *, trust: bool = False, bu
             "of the GPU, with batches in flight": ran - before,
         },
         facts=_facts(engine),
-        ceilings=measured_ceilings(device, precisions, options.threads),
+        ceilings=highest(ceilings, measured_ceilings(device, options.threads), precisions),
         published=published_ceilings(device_name(device)),
     )
 

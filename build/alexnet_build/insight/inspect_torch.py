@@ -13,7 +13,7 @@ import torch
 
 from alexnet_build.inference.device_session import DeviceSession
 from alexnet_build.inference.torch_engine import TorchEngine
-from alexnet_build.insight.ceilings import device_name, measured_ceilings
+from alexnet_build.insight.ceilings import device_name, highest, measured_ceilings
 from alexnet_build.insight.inspection import DEFAULT_BATCH_SIZES, Inspection, InspectOptions
 from alexnet_build.insight.latency import random_pixels, timing
 from alexnet_build.insight.memory import resident_bytes, used_gpu_bytes
@@ -33,7 +33,11 @@ def inspect_torch(trained: TrainedNetwork, precision: Literal["fp32", "fp16"], o
     before = resident_bytes()
     engine = TorchEngine(trained, max_batch=max(sizes), precision=precision)
     device = engine.device
+    print("measuring the ceilings, before and after", file=sys.stderr)
+    ceilings = measured_ceilings(device, options.threads)
     on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()  # so that the memory of the GPU is what the network takes
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
@@ -50,7 +54,6 @@ def inspect_torch(trained: TrainedNetwork, precision: Literal["fp32", "fp16"], o
         ran = resident_bytes()
     finally:
         torch.set_num_threads(threads)
-    print("measuring the ceilings", file=sys.stderr)
     precisions = {"FP32", *(layer.precision for layer in layers[max(layers)] if layer.intensity)}
     memory = {
         "weights": sum(parameter.nbytes for parameter in engine.graph.parameters()),
@@ -69,6 +72,6 @@ def inspect_torch(trained: TrainedNetwork, precision: Literal["fp32", "fp16"], o
         layers=layers,
         memory=memory,
         facts={"operations": str(len(layers[max(layers)]))},
-        ceilings=measured_ceilings(device, precisions, options.threads),
+        ceilings=highest(ceilings, measured_ceilings(device, options.threads), precisions),
         published=published_ceilings(device_name(device)) if on_gpu else None,
     )

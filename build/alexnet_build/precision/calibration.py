@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from alexnet_build.errors import EngineError
+from alexnet_build.errors import DataError, EngineError
 from alexnet_build.network import NetworkSpec
 from alexnet_build.preprocessing import pixels_from_photograph
 from alexnet_build.tensors import PIXELS
@@ -46,12 +46,23 @@ def calibration_pixels(paths: Sequence[Path], spec: NetworkSpec) -> np.ndarray:
 
     Returns:
         (256 or fewer, S, S, 3) uint8; the same for the same files.
+
+    Raises:
+        DataError: A file is no image that can be read.
     """
     if len(paths) >= CROPS:
-        count = min(len(paths), CALIBRATION_COUNT)
-        chosen = [paths[index * len(paths) // count] for index in range(count)]  # evenly, as folders are classes
-        return np.stack([pixels_from_photograph(p, spec.image_size, spec.resize_short_side) for p in chosen])
+        chosen = _evenly(paths, CALIBRATION_COUNT)
+        try:
+            return np.stack([pixels_from_photograph(p, spec.image_size, spec.resize_short_side) for p in chosen])
+        except (OSError, ValueError) as error:
+            raise DataError(f"a photograph in {chosen[0].parent} cannot be calibrated on: {error}") from error
     return random_crops(paths, spec, CROPS, seed=0)
+
+
+def _evenly(paths: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of the paths, from all over the list, as folders are classes."""
+    count = min(len(paths), most)
+    return [paths[index * len(paths) // count] for index in range(count)]
 
 
 def random_crops(paths: Sequence[Path], spec: NetworkSpec, count: int, seed: int) -> np.ndarray:
@@ -66,6 +77,7 @@ def random_crops(paths: Sequence[Path], spec: NetworkSpec, count: int, seed: int
     from alexnet_build.training.folders import Split
     from alexnet_build.training.images import square_photographs
 
+    paths = _evenly(paths, count)
     whole = square_photographs(Split(tuple(paths), (0,) * len(paths), ("",)), side=384)
     order = torch.arange(count) % len(paths)
     crops = Augmentation(min_area=0.1, degrees=0, jitter=0.3, erase=0, mix=0)

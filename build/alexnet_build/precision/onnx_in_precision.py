@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from alexnet_build.configs import Engine
-from alexnet_build.errors import EngineError
+from alexnet_build.errors import EngineError, ParityError
 from alexnet_build.onnx_from_network import onnx_from_network
 from alexnet_build.precision.calibration import Method, activation_ranges
 from alexnet_build.precision.int8_for_cpu import int8_for_cpu
@@ -46,7 +46,8 @@ class Quantising:
         pixels: (N, S, S, 3) uint8 to calibrate on.
         held_out: (M, S, S, 3) uint8 that layers are chosen on; none of ``pixels``.
         method: How the ranges of activations are chosen.
-        keep: Names of layers to leave as they are; None to leave the fewest that the precision's limits allow.
+        keep: Names of layers to leave as they are; None for the last one, and more where the precision's limits ask for
+            it.
     """
 
     pixels: np.ndarray
@@ -117,13 +118,15 @@ def _int8_for_cpu(exact: Path, path: Path, quantising: Quantising, trained: Trai
         int8_for_cpu(exact, quantising.pixels, path, keep=kept_nodes)
         return onnxruntime_infer(path)(views.pixels)
 
-    return _chosen(list(nodes), answers, reference, views, "int8", quantising, trained.spec.labels)
+    return _chosen(list(nodes), answers, reference, views, "int8", quantising, trained.spec.labels, [*nodes][-1])
 
 
 def _qdq(
     exact: Path, path: Path, precision: Literal["int8", "fp8"], quantising: Quantising, trained: TrainedNetwork,
     scratch: Path,
 ) -> Quantised:  # fmt: skip
+    import onnx
+
     half = scratch / "fp16.onnx"
     onnx_from_network(trained, half, precision="fp16")
     ranges = activation_ranges(exact, quantising.pixels, quantising.method)
@@ -133,7 +136,8 @@ def _qdq(
         qdq_from_onnx(half, path, precision, ranges, exact, keep=keep)
         return simulated_infer(path)(views.pixels)
 
-    return _chosen(quantisable(half, precision), answers, reference, views, precision, quantising, trained.spec.labels)
+    layers, classifier = quantisable(half, precision), layers_of(onnx.load(str(half)))[-1].name
+    return _chosen(layers, answers, reference, views, precision, quantising, trained.spec.labels, classifier)
 
 
 def _held_out(quantising: Quantising, exact: Path) -> tuple[Views, np.ndarray]:
@@ -144,7 +148,7 @@ def _held_out(quantising: Quantising, exact: Path) -> tuple[Views, np.ndarray]:
 
 def _chosen(
     layers: Sequence[str], answers: AnswersKeeping, reference: np.ndarray, views: Views, precision: str,
-    quantising: Quantising, labels: Sequence[str],
+    quantising: Quantising, labels: Sequence[str], classifier: str,
 ) -> Quantised:  # fmt: skip
     """Leave the layers that were asked for, or the fewest; the last call of ``answers`` writes the file."""
 
@@ -159,9 +163,11 @@ def _chosen(
             raise EngineError(f"there is no layer {', '.join(unknown)} to keep; expected some of {', '.join(layers)}")
         answers(quantising.keep)
         return done(quantising.keep)
-    if accepted(()):
-        return done(())
-    print(f"{precision} in every layer is over the limits; measuring each layer alone", file=sys.stderr)
+    # The last layer does most of the harm and next to none of the work: docs/precision.md has the figures.
+    last = tuple(name for name in layers if name == classifier)
+    if accepted(last):
+        return done(last)
+    print(f"{precision} is over the limits; measuring what each layer does alone", file=sys.stderr)
     errors = layer_errors(layers, answers, reference)
     for error in errors:
         print(
@@ -169,7 +175,12 @@ def _chosen(
             f"{error.top1_agreement:.1%} keep their first class",
             file=sys.stderr,
         )
-    kept = fewest_kept(errors, accepted)
-    answers(kept)
+    others = [error for error in errors if error.layer not in last]
+    kept = (*last, *fewest_kept(others, lambda more: accepted((*last, *more))))
+    if len(kept) == len(layers):
+        raise ParityError(
+            f"no layer of this network can be computed in {precision} within the limits; calibrate on photographs such "
+            "as will be served (--calibration DIR), or take a higher precision: fp16 (TensorRT) or fp32"
+        )
     print(f"left in higher precision: {', '.join(kept)}", file=sys.stderr)
     return done(kept, errors)

@@ -15,6 +15,7 @@ over poolings by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,11 @@ QuantisedType = Literal["int8", "fp8"]
 #: The largest magnitude that a type holds. INT8 leaves -128 out, to be symmetric; FP8 is E4M3 (Micikevicius et al., FP8
 #: Formats for Deep Learning, 2022, table 1).
 LARGEST = {"int8": 127.0, "fp8": 448.0}
-#: FP8's exponents give small and large weights the same relative precision, and TensorRT takes one scale a tensor
-#: there.
+#: FP8's exponents give small and large weights the same relative precision, so that one scale a tensor does.
 _PER_CHANNEL = {"int8": True, "fp8": False}
-#: TensorRT convolves in FP8 only where channels come in sixteens; the first convolution has three.
-_FP8_CHANNELS = 16
+#: ModelOpt's rules for what does not get faster: matrix products with fewer inputs or outputs, and in FP8 convolutions
+#: with fewer channels or larger kernels than these.
+_NARROW, _KERNEL_AREA = 16, 32
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def quantisable(onnx_file: Path, quantised: QuantisedType) -> list[str]:
     import onnx
 
     layers = layers_of(onnx.load(str(onnx_file)))
-    return [layer.name for layer in layers if quantised == "int8" or not _too_few_channels(layer)]
+    return [layer.name for layer in layers if not _unsuited(layer, quantised)]
 
 
 def qdq_from_onnx(
@@ -112,7 +113,7 @@ def qdq_from_onnx(
         raise EngineError(f"the network has no layer {', '.join(unknown)}; it has {', '.join(names)}")
     before: dict[int, list[Any]] = {}
     for layer, exact_layer in zip(layers, exact_layers, strict=True):
-        if layer.name in keep or (quantised == "fp8" and _too_few_channels(layer)):
+        if layer.name in keep or _unsuited(layer, quantised):
             continue
         largest = ranges[exact_layer.node.input[0]]
         nodes = _quantised_input(model, layer, quantised, largest)
@@ -123,8 +124,12 @@ def qdq_from_onnx(
     onnx.save(model, str(output))
 
 
-def _too_few_channels(layer: Layer) -> bool:
-    return layer.node.op_type == "Conv" and bool(layer.weights.shape[1] % _FP8_CHANNELS)
+def _unsuited(layer: Layer, quantised: QuantisedType) -> bool:
+    """Whether a layer is better left alone: it would not get faster."""
+    if layer.node.op_type == "Gemm":
+        return min(layer.weights.shape) < _NARROW
+    channels_out, channels_in, *kernel = layer.weights.shape
+    return quantised == "fp8" and (min(channels_out, channels_in) < _NARROW or math.prod(kernel) > _KERNEL_AREA)
 
 
 def _quantised_input(model: Any, layer: Layer, quantised: QuantisedType, largest: float) -> list[Any]:

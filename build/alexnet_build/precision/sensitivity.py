@@ -54,7 +54,7 @@ def fewest_kept(errors: Sequence[LayerError], accepted: Callable[[Sequence[str]]
     """Leave the layer with the largest error as it is, then the next one, until the answers are accepted.
 
     Args:
-        errors: Largest first.
+        errors: Largest first; rounding all of these layers was not accepted.
         accepted: Whether the answers are good enough with these layers left.
 
     Returns:
@@ -62,7 +62,7 @@ def fewest_kept(errors: Sequence[LayerError], accepted: Callable[[Sequence[str]]
     """
     kept: list[str] = []
     for error in errors:
+        kept.append(error.layer)
         if accepted(kept):
             break
-        kept.append(error.layer)
     return tuple(kept)

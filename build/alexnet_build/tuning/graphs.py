@@ -24,7 +24,7 @@ from alexnet_build.tuning.live import LiveServer
 from alexnet_build.tuning.settings import Tuning
 
 #: Largest difference that the order of additions explains, which may change with the batch that a photograph is
-#: computed in; the answers to different photographs are further apart. FP32 plans may use TF32.
+#: computed in; the answers to different photographs are further apart.
 TOLERANCE = {"fp32": 1e-3}
 OTHER_TOLERANCE = 2e-2
 ROUNDS = 20

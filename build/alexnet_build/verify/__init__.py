@@ -7,7 +7,14 @@
 Called by ``engine``, by ``alexnet-build verify``, and by ``precision`` to find the layers that must not be rounded.
 """
 
-from alexnet_build.verify.answers import Infer, onnxruntime_infer, simulated_infer, torch_probabilities, triton_infer
+from alexnet_build.verify.answers import (
+    Infer,
+    graph_infer,
+    onnxruntime_infer,
+    simulated_infer,
+    torch_probabilities,
+    triton_infer,
+)
 from alexnet_build.verify.limits import LIMITS, Limits, check_parity
 from alexnet_build.verify.parity import Parity, Worst, parity
 from alexnet_build.verify.views import PHOTOGRAPHS, Views, photographs_in, views_from_photographs
@@ -22,6 +29,7 @@ __all__ = [
     "Views",
     "Worst",
     "check_parity",
+    "graph_infer",
     "onnxruntime_infer",
     "parity",
     "photographs_in",

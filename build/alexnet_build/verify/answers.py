@@ -48,8 +48,8 @@ def onnxruntime_infer(onnx_file: Path) -> Infer:
     return OnnxSession(onnx_file).infer
 
 
-def triton_infer(url: str) -> Infer:
-    """The engine that a live server runs: pixels go to its model ``alexnet`` over gRPC.
+def triton_infer(url: str) -> tuple[Infer, int]:
+    """The engine that a live server runs, and its largest batch: pixels go to its model ``alexnet`` over gRPC.
 
     Raises:
         EngineError: The server does not answer, has no such model, or answers with an error; a call raises it.
@@ -58,6 +58,11 @@ def triton_infer(url: str) -> Infer:
     from tritonclient.utils import InferenceServerException
 
     client = grpc.InferenceServerClient(url)
+    next_command = f"Look at it with: alexnet-client status --url {url}"
+    try:
+        config = client.get_model_config(ALEXNET, client_timeout=_DEADLINE_S).config
+    except InferenceServerException as error:
+        raise EngineError(f"the server at {url} did not answer: {error.message()}. {next_command}") from error
 
     def infer(pixels: np.ndarray) -> np.ndarray:
         tensor = grpc.InferInput(PIXELS, list(pixels.shape), "UINT8")
@@ -66,19 +71,26 @@ def triton_infer(url: str) -> Infer:
             return client.infer(ALEXNET, [tensor], client_timeout=_DEADLINE_S).as_numpy(PROBABILITIES)
         except InferenceServerException as error:
             raise EngineError(
-                f"the server at {url} did not answer {len(pixels)} images: {error.message()}. "
-                f"Look at it with: alexnet-client status --url {url}"
+                f"the server at {url} did not answer {len(pixels)} images: {error.message()}. {next_command}"
             ) from error
 
-    return infer
+    return infer, config.max_batch_size
+
+
+def graph_infer(onnx_file: Path) -> Infer:
+    """A graph on the CPU: as ONNX Runtime serves it, or, if it computes in 16 bits, as TensorRT would, see below."""
+    import onnx
+
+    model = onnx.load(str(onnx_file))
+    return simulated_infer(onnx_file) if _half_types(model) else onnxruntime_infer(onnx_file)
 
 
 def simulated_infer(onnx_file: Path) -> Infer:
-    """What a graph for TensorRT says, computed on the CPU: rounded where the graph rounds, summed in FP32.
+    """What a graph for TensorRT says, computed on the CPU: rounded as often as the graph rounds, summed in FP32.
 
-    ONNX Runtime would fuse quantisers into INT8 kernels of its own and round biases to multiples of an FP16 step that
-    is too small for FP16, so fusing is off here. It has no kernels for BF16; there, weights and activations are
-    rounded to BF16 and computed in FP32.
+    Left to itself, ONNX Runtime computes FP16 in FP32 from one end to the other, and has no kernels for BF16: here
+    every result is rounded to the type that the graph gives it. It would also fuse quantisers into INT8 kernels of its
+    own and round biases to multiples of a step that is too small for FP16; fusing is off.
     """
     import onnx
     import onnxruntime
@@ -87,9 +99,9 @@ def simulated_infer(onnx_file: Path) -> Infer:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 3  # errors; it warns that it cannot fold constants in FP16
     model = onnx.load(str(onnx_file))
-    if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in model.graph.initializer):
-        _round_to_bf16_compute_in_fp32(model)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # they are no-ops to it
+    for half in _half_types(model):
+        _round_and_compute_in_fp32(model, half)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would drop the casts
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def infer(pixels: np.ndarray) -> np.ndarray:
@@ -99,29 +111,41 @@ def simulated_infer(onnx_file: Path) -> Infer:
     return infer
 
 
-def _round_to_bf16_compute_in_fp32(model: Any) -> None:
-    """Turn BF16 tensors into FP32 ones; behind what sums, put a cast to BF16 and back."""
+def _half_types(model: Any) -> list[int]:
+    """The types of 16 bits that a graph has weights or scales in."""
+    from onnx import TensorProto
+
+    used = {tensor.data_type for tensor in model.graph.initializer}
+    return [half for half in (TensorProto.FLOAT16, TensorProto.BFLOAT16) if half in used]
+
+
+#: What moves or selects values of 16 bits, or makes others of them: no rounding of its own.
+_EXACT = ("Relu", "MaxPool", "Reshape", "Flatten", "Transpose", "Identity", "QuantizeLinear", "Shape")
+
+
+def _round_and_compute_in_fp32(model: Any, half: int) -> None:
+    """Turn a type of 16 bits into FP32; behind whatever computes in it, put a cast to it and back."""
+    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    typed = onnx.shape_inference.infer_shapes(model)
+    of_half = {value.name for value in typed.graph.value_info if value.type.tensor_type.elem_type == half}
     graph, nodes = model.graph, []
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.BFLOAT16:
-            rounded = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+        if tensor.data_type == half:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     for node in graph.node:
-        to_bf16 = [a for a in node.attribute if a.name == "to" and a.i == TensorProto.BFLOAT16]
-        for attribute in to_bf16:
-            attribute.i = TensorProto.FLOAT
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == half:
+                attribute.i = TensorProto.FLOAT
         name = node.output[0]
-        if to_bf16 or node.op_type in ("Conv", "Gemm", "MatMul", "Add"):
+        nodes.append(node)
+        if name in of_half and node.op_type not in _EXACT:
             node.output[0] = f"{name}_exact"
             nodes += [
-                node,
-                helper.make_node("Cast", [f"{name}_exact"], [f"{name}_bf16"], to=TensorProto.BFLOAT16),
-                helper.make_node("Cast", [f"{name}_bf16"], [name], to=TensorProto.FLOAT),
+                helper.make_node("Cast", [f"{name}_exact"], [f"{name}_half"], to=half),
+                helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT),
             ]
-        else:
-            nodes.append(node)
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(copies)

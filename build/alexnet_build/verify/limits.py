@@ -82,5 +82,5 @@ def check_parity(found: Parity, precision: str, what: str = "engine") -> None:
         worst = "\n  ".join(str(view) for view in found.worst[:3])
         raise ParityError(
             f"the {precision} {what} does not agree with torch on {found.photographs} views of photographs: "
-            f"{', '.join(over)}; nothing was published. Worst:\n  {worst}"
+            f"{', '.join(over)}. Worst:\n  {worst}"
         )

@@ -5,12 +5,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from alexnet_build import plan_from_onnx as plans
 from alexnet_build.errors import EngineError, MissingDependencyError
-from alexnet_build.network import NetworkSpec, ServingGraph
+from alexnet_build.network import AlexNet2012, NetworkSpec, ServingGraph
 from alexnet_build.onnx_from_network import check_onnx, onnx_from_network
 from alexnet_build.plan_from_onnx import PlanOptions, plan_from_onnx
 from alexnet_build.verify import Views, onnxruntime_infer, parity, simulated_infer, torch_probabilities
@@ -78,6 +79,54 @@ def test_onnx_in_bf16_is_simulated_with_what_the_arithmetic_loses(
     exact = torch_probabilities(trained, views.pixels[:8])
     found = simulated_infer(onnx_files["bf16"])(views.pixels[:8])
     assert abs(found - expected).max() < 0.5 * abs(exact - expected).max()
+
+
+def test_simulated_fp16_overflows_as_fp16_does(tmp_path: Path) -> None:
+    """300 * 300 is above FP16's 65,504; computed in FP32 from end to end, it would come back as 300."""
+    half, helper = onnx.TensorProto.FLOAT16, onnx.helper
+    nodes = [
+        helper.make_node("Cast", ["PIXELS"], ["x"], to=half),
+        helper.make_node("Mul", ["x", "large"], ["square"]),
+        helper.make_node("Relu", ["square"], ["kept"]),
+        helper.make_node("Mul", ["kept", "small"], ["y"]),
+        helper.make_node("Cast", ["y"], ["PROBABILITIES"], to=onnx.TensorProto.FLOAT),
+    ]
+    constants = [helper.make_tensor("large", half, [1], [300.0]), helper.make_tensor("small", half, [1], [1 / 300])]
+    inputs = [helper.make_tensor_value_info("PIXELS", onnx.TensorProto.UINT8, ["N", 2])]
+    outputs = [helper.make_tensor_value_info("PROBABILITIES", onnx.TensorProto.FLOAT, ["N", 2])]
+    graph = helper.make_graph(nodes, "overflow", inputs, outputs, constants)
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(tmp_path / "m.onnx"))
+    answers = simulated_infer(tmp_path / "m.onnx")(np.array([[2, 250]], np.uint8))
+    assert answers[0, 0] == pytest.approx(2, rel=1e-3)
+    assert np.isinf(answers[0, 1])
+
+
+def test_local_response_norm_stays_in_fp32(tmp_path: Path) -> None:
+    network = AlexNet2012(3, local_response_norm=True).eval()
+    spec = NetworkSpec("paper2012", ("a", "b", "c"), local_response_norm=True)
+    half = ServingGraph(copy.deepcopy(network), spec, dtype=torch.float16).eval()
+    with torch.inference_mode():
+        large = torch.full((1, 96, 5, 5), 300.0)
+        normed = half.network.norm(large.half())
+        torch.testing.assert_close(normed.float(), network.norm(large), rtol=2e-3, atol=0)
+    onnx_from_network(TrainedNetwork(spec, network), tmp_path / "m.onnx", precision="fp16")
+    plan_from_onnx(tmp_path / "m.onnx", SM86, builder="tensorrt_rtx")
+
+
+def test_builder_is_told_to_keep_fp32_exact_and_to_make_version_compatible_plans(onnx_files: dict[str, Path]) -> None:
+    import tensorrt_rtx as trt
+
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network()
+    assert trt.OnnxParser(network, logger).parse(onnx_files["fp32"].read_bytes())
+    config = builder.create_builder_config()
+    assert config.get_flag(trt.BuilderFlag.TF32)  # TensorRT's own default
+    options = PlanOptions(8, version_compatible=True)
+    plans._configure(trt, builder, config, network, options)
+    assert not config.get_flag(trt.BuilderFlag.TF32)
+    assert config.get_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])

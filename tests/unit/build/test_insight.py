@@ -14,7 +14,7 @@ from alexnet_build.errors import EngineError, MissingDependencyError
 from alexnet_build.inference.device_session import DeviceSession
 from alexnet_build.inference.onnx_session import OnnxSession
 from alexnet_build.inference.torch_engine import TorchEngine
-from alexnet_build.insight.ceilings import Ceilings, measured_ceilings
+from alexnet_build.insight.ceilings import Ceilings, highest, measured_ceilings
 from alexnet_build.insight.inspection import Inspection, InspectOptions
 from alexnet_build.insight.latency import Timing, percentile, random_pixels, timing
 from alexnet_build.insight.layers import Layer, TensorShape, short_names
@@ -118,11 +118,16 @@ def test_bytes_of_pixels_are_under_the_roof_of_int8() -> None:
 
 
 def test_measured_ceilings_are_those_of_the_precisions_that_torch_has_here() -> None:
-    found = measured_ceilings(torch.device("cpu"), {"FP32", "INT8", "TF32", "FP16", "UINT8"}, 1)
+    found = measured_ceilings(torch.device("cpu"), 1)
     assert sorted(found.flops_per_s) == ["FP32", "INT8"]
     assert min(found.flops_per_s.values()) > 1e9
     assert found.bytes_per_s > 1e8
     assert found.source == f"measured with torch {torch.__version__}, 1 thread"
+
+
+def test_the_highest_of_two_measurements_counts() -> None:
+    before, after = Ceilings("m", 10e9, {"FP32": 50e9, "INT8": 90e9}), Ceilings("m", 9e9, {"FP32": 60e9, "INT8": 80e9})
+    assert highest(before, after, {"FP32", "FP8"}) == Ceilings("m", 10e9, {"FP32": 60e9})
 
 
 def test_published_ceilings_are_found_by_the_whole_name_of_a_card() -> None:

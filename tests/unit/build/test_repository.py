@@ -123,11 +123,16 @@ def test_plan_for_the_same_gpu_replaces_the_earlier_one(trained: TrainedNetwork,
     assert "cc_model_filenames" not in (tmp_path / "models/alexnet/config.pbtxt").read_text()
 
 
-def test_plans_of_other_weights_are_not_carried_over(trained: TrainedNetwork, tmp_path: Path) -> None:
+def test_plans_of_other_weights_are_not_carried_over_and_it_is_said(
+    trained: TrainedNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish(tmp_path / "models", trained, replace(ENGINE, kind="tensorrt", compute_capability="8.6"))
     other = replace(trained, sha256="1" * 64)
     plan = replace(ENGINE, kind="tensorrt", compute_capability="8.9")
     published = publish(tmp_path / "models", other, plan, keep_other_gpus=True)
+    assert (
+        "the plan for compute capability 8.6 is not kept, since it is of weights , here 111" in capsys.readouterr().err
+    )
     assert [path.name for path in published.directory.glob("*.plan")] == ["model.plan"]
 
 

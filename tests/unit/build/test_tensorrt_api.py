@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-#: What plan_from_onnx.py and infer_plan.py use.
+#: What plan_from_onnx.py, inference/plan_engine.py and insight/inspect_plan.py use.
 USED = {
     "Builder": ["create_network", "create_builder_config", "create_optimization_profile", "build_serialized_network"],
     "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
@@ -24,9 +24,10 @@ USED = {
     "ParserError": ["desc", "node_name", "node_operator"],
     "IBuilderConfig": [
         "add_optimization_profile", "set_memory_pool_limit", "profiling_verbosity", "create_timing_cache",
-        "set_timing_cache", "get_timing_cache", "progress_monitor", "set_flag", "hardware_compatibility_level",
+        "set_timing_cache", "get_timing_cache", "progress_monitor", "set_flag", "clear_flag",
+        "hardware_compatibility_level",
     ],
-    "BuilderFlag": ["SPARSE_WEIGHTS", "VERSION_COMPATIBLE"],
+    "BuilderFlag": ["SPARSE_WEIGHTS", "TF32", "VERSION_COMPATIBLE"],
     "HardwareCompatibilityLevel": ["AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"],
     "MemoryPoolType": ["WORKSPACE"],
     "ProfilingVerbosity": ["DETAILED"],
@@ -37,9 +38,20 @@ USED = {
     "IOptimizationProfile": ["set_shape"],
     "INetworkDefinition": ["get_input"],
     "ITensor": ["name", "shape"],
-    "Runtime": ["deserialize_cuda_engine"],
-    "ICudaEngine": ["create_execution_context"],
-    "IExecutionContext": ["set_input_shape", "set_tensor_address", "execute_async_v3"],
+    "Runtime": ["deserialize_cuda_engine", "engine_host_code_allowed"],
+    "ICudaEngine": [
+        "num_io_tensors", "get_tensor_name", "get_tensor_dtype", "get_tensor_shape", "get_tensor_profile_shape",
+        "create_execution_context", "device_memory_size_v2", "create_engine_inspector", "num_layers", "num_aux_streams",
+        "profiling_verbosity", "hardware_compatibility_level",
+    ],
+    "DataType": ["UINT8", "FLOAT"],
+    "ExecutionContextAllocationStrategy": ["USER_MANAGED"],
+    "IExecutionContext": [
+        "set_device_memory", "set_input_shape", "set_tensor_address", "execute_async_v3", "profiler",
+    ],
+    "EngineInspector": ["execution_context", "get_engine_information"],
+    "LayerInformationFormat": ["JSON"],
+    "IProfiler": ["report_layer_time"],
 }  # fmt: skip
 
 FUNCTIONS = [

@@ -103,7 +103,7 @@ def test_every_precision_is_built_verified_inspected_and_served(machine: dict[st
 def test_labelled_photographs_are_mounted_and_compared_on(machine: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     run(machine, tmp_path / "out", "--data", str(tmp_path / "data"))
-    built = next(" ".join(call) for call in asked(machine) if "--precision" in call and "repository" in call)
+    built = next(" ".join(call) for call in asked(machine) if "repository" in call and "int8" in call)
     assert f"--volume {tmp_path / 'data'}:/data:ro" in built
     assert "--photographs /data --calibration /data" in built
 
@@ -125,6 +125,14 @@ def test_plan_that_should_have_been_refused_is_a_failed_step(machine: dict[str, 
     done = run(machine, tmp_path / "out")
     assert done.returncode == 1
     assert "this should have been refused" in done.stdout
+
+
+def test_folder_of_an_earlier_run_is_refused(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.md").touch()
+    done = run(machine, tmp_path / "out")
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
 
 
 def test_machine_without_a_gpu_is_told_what_is_expected(machine: dict[str, str], tmp_path: Path) -> None:
