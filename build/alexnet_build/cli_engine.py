@@ -160,7 +160,7 @@ def repository(
     """Write a complete model repository, its engine verified against torch."""
     from alexnet_build.engine import EngineOptions, verified_engine
     from alexnet_build.plan_from_onnx import PlanOptions
-    from alexnet_build.repository import publish
+    from alexnet_build.repository import publish, refuse_other_network
 
     if engine is not EngineName.tensorrt:
         _refuse_options_of_plans(hardware_compatible, version_compatible, keep_other_gpus, timing_cache)
@@ -181,6 +181,7 @@ def repository(
     if engine is EngineName.tensorrt:
         _require_tensorrt()  # before minutes of other work
     trained = _load(weights, labels, lrn, trust)
+    refuse_other_network(output, trained.spec)  # before the build, not after it
     made = verified_engine(trained, engine.value, precision.value if precision else None, options)
     published = publish(
         output,

@@ -101,7 +101,7 @@ def publish(
                 _write_version(staging / ALEXNET / "1", trained, engine, command)
                 staging.rename(repository)
             return Published(repository, 1, repository / ALEXNET / "1")
-        _refuse_other_network(repository, files)
+        refuse_other_network(repository, trained.spec)
         for model in (PREPROCESS, ALEXNET, CLASSIFIER):
             (repository / model).mkdir(exist_ok=True)
         # A version's folder with another name than a number does not exist for Triton.
@@ -197,15 +197,18 @@ def _write_files(repository: Path, files: dict[str, bytes]) -> None:
         partial.replace(path)
 
 
-def _refuse_other_network(repository: Path, files: dict[str, bytes]) -> None:
-    """Labels belong to all versions of a folder, so a folder serves one network."""
-    name = f"{ALEXNET}/{LABELS_FILE}"
-    labels, new = repository / name, files[name]
-    if labels.is_file() and labels.read_bytes() != new:
-        there = labels.read_text().splitlines()
+def refuse_other_network(repository: Path, network: NetworkSpec) -> None:
+    """Labels belong to all versions of a folder, so a folder serves one network.
+
+    Raises:
+        PublishError: The folder serves another one.
+    """
+    labels = repository / ALEXNET / LABELS_FILE
+    there = labels.read_text(encoding="utf-8").splitlines() if labels.is_file() else list(network.labels)
+    if there != list(network.labels):
         raise PublishError(
             f"{repository} serves another network: its {len(there)} labels ({', '.join(there[:3])}, ...) are not "
-            f"this network's {len(new.splitlines())} ({', '.join(new.decode().splitlines()[:3])}, ...). "
+            f"this network's {network.classes} ({', '.join(network.labels[:3])}, ...). "
             "Choose another --output, or take that folder away first"
         )
 

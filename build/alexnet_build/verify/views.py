@@ -83,7 +83,7 @@ def views_from_photographs(paths: Sequence[Path], spec: NetworkSpec) -> Views:
     places = {label: index for index, label in enumerate(spec.labels)}
     targets = np.array([places.get(path.parent.name, -1) for path in paths], np.int64)
     if len(paths) >= ENOUGH:
-        return Views(upright, tuple(path.name for path in paths), targets)
+        return Views(upright, tuple(f"{path.parent.name}/{path.name}" for path in paths), targets)
 
     from alexnet_build.precision.calibration import random_crops
 

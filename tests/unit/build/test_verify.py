@@ -68,7 +68,7 @@ def test_many_photographs_are_seen_once_each_with_the_class_that_their_folder_na
             Image.new("RGB", (30, 20), (index, 0, 0)).save(tmp_path / label / f"{index:02}.png")
     views = views_from_photographs(photographs_in(tmp_path), trained.spec)
     assert views.targets.tolist() == [0] * 40 + [2] * 40 + [-1] * 40
-    assert views.names[41] == "01.png"
+    assert views.names[41] == "c/01.png"
 
 
 def test_photograph_that_cannot_be_read_is_named(trained: TrainedNetwork, tmp_path: Path) -> None:
