@@ -33,8 +33,8 @@ def test_classes_of_a_folder_are_what_the_server_answers_with(shared_data: Path,
     )  # fmt: skip
     weights = tmp_path / "run" / "weights.safetensors"
     run(
-        "alexnet_build", "repository", "--weights", str(weights), "--engine", "onnxruntime", "--output",
-        str(tmp_path / "models"),
+        "alexnet_build", "repository", "--weights", str(weights), "--engine", "onnxruntime", "--precision", "fp32",
+        "--output", str(tmp_path / "models"),
     )  # fmt: skip
     flower = next((tmp_path / "flowers" / "val" / "roses").iterdir())
     with running_server(tmp_path / "models") as server:
