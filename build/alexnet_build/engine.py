@@ -10,7 +10,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alexnet_build import configs
@@ -47,6 +47,7 @@ class EngineOptions:
         method: How the ranges of activations are chosen.
         keep: Layers that INT8 and FP8 leave in higher precision; None for the last one, and more if the limits ask for
             it.
+        search: Measure each layer, for minutes, where INT8 or FP8 is over its limits.
     """
 
     plan: PlanOptions
@@ -54,6 +55,7 @@ class EngineOptions:
     calibration: Sequence[Path] = ()
     method: Method = "max"
     keep: tuple[str, ...] | None = None
+    search: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,21 @@ def verified_engine(
     views = views_from_photographs(options.photographs, trained.spec)
     reference = torch_probabilities(trained, views.pixels)
 
-    def build(precision: Precision) -> Engine:
+    def build(precision: Precision, options: EngineOptions = options) -> Engine:
         return _built(trained, kind, precision, options, _Comparison(trained, views, reference))
 
-    if precision is not None:
-        return build(precision)
-    if kind == "tensorrt":
-        return build("fp32")
+    if precision is not None or kind == "tensorrt":
+        try:
+            return build(precision or "fp32")
+        except ParityError as error:
+            raise ParityError(
+                f"{error}\nNothing was published. Next: --calibration DIR with photographs such as are served (int8, "
+                "fp8), --keep-layers, or a higher --precision"
+            ) from None
     try:
-        return build("int8")
+        return build("int8", replace(options, search=False))  # nobody asked for INT8: no minutes of searching
     except ParityError as error:
-        print(f"{error}\ngoing on with fp32; --precision int8 would have failed here", file=sys.stderr)
+        print(f"{error}\ngoing on with fp32; --precision int8 would look for layers to leave", file=sys.stderr)
         return build("fp32")
 
 
@@ -138,10 +144,7 @@ class _Comparison:
         except ParityError as error:
             picture = Path(tempfile.mkdtemp(prefix="alexnet-verify-")) / "worst.png"
             write_worst(found, self.views, picture)
-            raise ParityError(
-                f"{error}\n  They are shown in {picture}\nNothing was published. Next: --calibration DIR with "
-                "photographs such as will be served (int8, fp8), --keep-layers, or a higher --precision"
-            ) from None
+            raise ParityError(f"{error}\n  They are shown in {picture}") from None
         print(f"{what}: {_in_words(found)}", file=sys.stderr)
         return found
 
@@ -183,7 +186,7 @@ def quantising_from_options(trained: TrainedNetwork, options: EngineOptions) -> 
     pixels = calibration_pixels(source, trained.spec)
     print(f"calibrating on {len(pixels)} views of {len(source)} photographs", file=sys.stderr)
     held_out = random_crops(source, trained.spec, _HELD_OUT, _HELD_OUT_SEED)
-    return Quantising(pixels, held_out, options.method, options.keep)
+    return Quantising(pixels, held_out, options.method, options.keep, options.search)
 
 
 def _in_words(found: Parity) -> str:

@@ -48,12 +48,14 @@ class Quantising:
         method: How the ranges of activations are chosen.
         keep: Names of layers to leave as they are; None for the last one, and more where the precision's limits ask for
             it.
+        search: Measure each layer, for minutes, where they ask for it; otherwise the graph is over the limits.
     """
 
     pixels: np.ndarray
     held_out: np.ndarray
     method: Method = "max"
     keep: tuple[str, ...] | None = None
+    search: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _chosen(
         return done(quantising.keep)
     # The last layer does most of the harm and next to none of the work: docs/precision.md has the figures.
     last = tuple(name for name in layers if name == classifier)
-    if accepted(last):
+    if accepted(last) or not quantising.search:
         return done(last)
     print(f"{precision} is over the limits; measuring what each layer does alone", file=sys.stderr)
     errors = layer_errors(layers, answers, reference)
