@@ -13,6 +13,6 @@ def test_manifest_says_what_the_builder_compares(repository: Path) -> None:
 
     manifest = builder["newest_manifest"]({"MODEL_REPOSITORY": str(repository)})
 
-    command = f"alexnet-build repository --weights demo --engine onnxruntime --output {repository}"
+    command = f"alexnet-build repository --weights demo --engine onnxruntime --precision fp32 --output {repository}"
     there = builder["Wanted"](command, manifest["builder_version"], manifest["compute_capability"])
     assert builder["why_build"](manifest, there) == []
