@@ -113,7 +113,7 @@ class AlexNet2012(nn.Module):
         self.fc8 = nn.Linear(4096, classes)
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2)
         # Caffe's constants, which the published weights were trained with: alpha is divided by size, k is 1.
-        self.norm = _LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
+        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0) if local_response_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.batch_norms = nn.ModuleDict(_batch_norms() if batch_norm else None)
 
@@ -126,13 +126,18 @@ class AlexNet2012(nn.Module):
         Returns:
             (N, C) logits.
         """
-        x = self.pool(self.norm(self._layer("conv1", images)))  # (N, 96, 27, 27)
-        x = self.pool(self.norm(self._layer("conv2", x)))  # (N, 256, 13, 13)
+        x = self.pool(self._normed(self._layer("conv1", images)))  # (N, 96, 27, 27)
+        x = self.pool(self._normed(self._layer("conv2", x)))  # (N, 256, 13, 13)
         x = self._layer("conv4", self._layer("conv3", x))  # (N, 384, 13, 13)
         x = self.pool(self._layer("conv5", x))  # (N, 256, 6, 6)
         x = self._layer("fc6", self.dropout(torch.flatten(x, 1)))  # (N, 4096)
         x = self._layer("fc7", self.dropout(x))  # (N, 4096)
         return self.fc8(x)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        if isinstance(self.norm, nn.Identity):
+            return x
+        return self.norm(x.float()).to(x.dtype)  # in FP32: it squares, and FP16 ends at 65,504, the square of 256
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
         x = getattr(self, name)(x)
@@ -196,14 +201,6 @@ class AlexNet2012(nn.Module):
             layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
             layer.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
         self.batch_norms.clear()
-
-
-class _LocalResponseNorm(nn.LocalResponseNorm):
-    """In FP32 always: it squares, and FP16 ends at 65,504, the square of 256."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalise (N, channels, S, S) across neighbouring channels."""
-        return super().forward(images.float()).to(images.dtype)
 
 
 def _batch_norms() -> dict[str, nn.Module]:

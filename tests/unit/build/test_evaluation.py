@@ -411,4 +411,4 @@ def test_evaluate_without_matplotlib_names_the_extra_that_has_it(tmp_path: Path)
     failed = subprocess.run([sys.executable, "-c", WITHOUT, "matplotlib", *arguments], capture_output=True, text=True)
     assert failed.returncode == 1
     assert "alexnet-build: this needs the Python package matplotlib" in failed.stderr
-    assert "-m pip install --editable '.[train]'" in failed.stderr
+    assert "-m pip install --editable '.[build]'" in failed.stderr
