@@ -130,7 +130,7 @@ def test_run_stops_while_it_starts(repository: Path, port_options: list[str]) ->
     )
 
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
     assert [member for member in family if member.is_running()] == []
     assert shared_memory_of(process.pid) == []
