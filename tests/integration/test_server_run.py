@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -35,6 +36,15 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 def shared_memory_of(pid: int) -> list[Path]:
     return list(Path("/dev/shm").glob(f"alexnet-server-{pid}-*"))
+
+
+def children_named(pid: int, prefix: str) -> list[psutil.Process]:
+    named = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # one of the preflight's that has just ended
+            if child.name().startswith(prefix):
+                named.append(child)
+    return named
 
 
 def stub_of(server_pid: int, model: str) -> psutil.Process:
@@ -125,7 +135,7 @@ def test_run_stops_while_it_starts(repository: Path, port_options: list[str]) ->
     command = [*SERVER, "run", "--repository", str(repository), *port_options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     family = wait_for(
-        lambda: [c for c in psutil.Process(process.pid).children() if c.name().startswith("tritonserver")],
+        lambda: children_named(process.pid, "tritonserver"),
         "tritonserver started",
     )
 
