@@ -1,4 +1,4 @@
-"""What many measurements come down to: their order statistics, and one side's over the other's.
+"""What many measurements come down to: their order statistics.
 
 In: lists of seconds or of images per second. Out: ``Spread``. Called by every measurement.
 """
@@ -36,8 +36,3 @@ def percentile(values: Sequence[float], percent: float) -> float:
     if not values or not 0 < percent <= 100:
         raise ValueError(f"expected values and a percentage in (0, 100], got {len(values)} and {percent}")
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
-
-
-def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-    """Return the spread of the rounds' ratios; each round's two values were measured next to each other."""
-    return spread([ours / theirs for ours, theirs in zip(numerators, denominators, strict=True)])

@@ -43,6 +43,14 @@ class RangesName(str, Enum):
     entropy = "entropy"
 
 
+class PreprocessDeviceName(str, Enum):
+    """Where photographs are decoded."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
 class HardwareName(str, Enum):
     """On which other GPUs a plan runs."""
 
@@ -138,6 +146,15 @@ def repository(
     preprocess_instances: Annotated[
         int | None, typer.Option("--preprocess-instances", min=1, help="Processes that decode photographs.")
     ] = None,
+    preprocess_device: Annotated[
+        PreprocessDeviceName | None,
+        typer.Option(
+            "--preprocess-device",
+            help="Where photographs are decoded; cpu if not given. auto: on the GPU where there is one with its "
+            "packages. gpu: there, or the model does not load.",
+            show_default=False,
+        ),
+    ] = None,
     photographs: Photographs = None,
     calibration: Calibration = None,
     ranges: Ranges = RangesName.max,
@@ -188,6 +205,7 @@ def repository(
         trained,
         made,
         preprocess_instances=preprocess_instances,
+        preprocess_device=preprocess_device.value if preprocess_device else None,
         command=shlex.join(["alexnet-build", *sys.argv[1:]]),
         keep_other_gpus=keep_other_gpus,
     )

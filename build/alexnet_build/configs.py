@@ -14,6 +14,7 @@ from alexnet_build.tensors import ALEXNET, CLASSIFIER, IMAGE, PIXELS, PREPROCESS
 from alexnet_build.tuning.settings import Tuning, apply_tuning
 
 Engine = Literal["tensorrt", "onnxruntime"]
+PreprocessDevice = Literal["auto", "cpu", "gpu"]
 
 ENGINE_FILES: dict[Engine, str] = {"tensorrt": "model.plan", "onnxruntime": "model.onnx"}
 LABELS_FILE = "labels.txt"
@@ -34,6 +35,7 @@ class ServingSpec:
         preprocess_instances: Processes that decode photographs; None: what ``tuning`` says.
         plan_files: With several GPUs' plans in a version, the file of each compute capability.
         tuning: What ``alexnet-build tune`` has measured; without that, the defaults.
+        preprocess_device: Where photographs are decoded; None: left to the model, which takes the CPU.
     """
 
     engine: Engine
@@ -44,6 +46,7 @@ class ServingSpec:
     preprocess_instances: int | None = None
     plan_files: Mapping[str, str] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
+    preprocess_device: PreprocessDevice | None = None
 
     @property
     def settings(self) -> Tuning:
@@ -87,9 +90,13 @@ def _preprocess(spec: ServingSpec) -> Any:
     config.backend = "python"
     config.input.add(name=IMAGE, data_type=pb.TYPE_STRING, dims=[1])
     config.output.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
-    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU)
+    # KIND_GPU makes instances on every GPU, and Triton refuses the model where there is none.
+    on_gpu = spec.preprocess_device == "gpu"
+    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU)
     config.dynamic_batching.SetInParent()
     config.parameters["RESIZE_SHORT_SIDE"].string_value = str(spec.resize_short_side)
+    if spec.preprocess_device is not None:
+        config.parameters["DEVICE"].string_value = spec.preprocess_device
     warmup = config.model_warmup.add(name="one photograph", batch_size=1)
     warmup.inputs[IMAGE].CopyFrom(
         pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=WARMUP_PHOTOGRAPH)

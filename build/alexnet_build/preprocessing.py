@@ -27,7 +27,8 @@ def preprocess_model_directory() -> Path:
 
 
 @cache
-def _image_preprocessing() -> ModuleType:
+def load_image_preprocessing() -> ModuleType:
+    """The module of the ``preprocess`` model that makes pixels of encoded images."""
     path = preprocess_model_directory() / "1" / "image_preprocessing.py"
     specification = importlib.util.spec_from_file_location("image_preprocessing", path)
     if specification is None or specification.loader is None:
@@ -45,7 +46,7 @@ def image_from_photograph(path: Path) -> Image.Image:
     """
     from PIL import ImageOps
 
-    return ImageOps.exif_transpose(_image_preprocessing().decode(path.read_bytes())).convert("RGB")
+    return ImageOps.exif_transpose(load_image_preprocessing().decode(path.read_bytes())).convert("RGB")
 
 
 def pixels_from_photograph(path: Path, size: int, resize_short_side: int) -> np.ndarray:
@@ -62,4 +63,4 @@ def pixels_from_photograph(path: Path, size: int, resize_short_side: int) -> np.
     Raises:
         ValueError: The file is no image that can be read.
     """
-    return _image_preprocessing().pixels_from_image(path.read_bytes(), size, resize_short_side=resize_short_side)
+    return load_image_preprocessing().pixels_from_image(path.read_bytes(), size, resize_short_side=resize_short_side)

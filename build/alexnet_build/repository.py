@@ -22,6 +22,7 @@ from alexnet_build.configs import (
     LABELS_FILE,
     WARMUP_PHOTOGRAPH,
     WARMUP_PIXELS,
+    PreprocessDevice,
     ServingSpec,
     config_texts,
 )
@@ -67,6 +68,7 @@ def publish(
     engine: Engine,
     *,
     preprocess_instances: int | None = None,
+    preprocess_device: PreprocessDevice | None = None,
     command: str = "",
     keep_other_gpus: bool = False,
 ) -> Published:
@@ -77,6 +79,7 @@ def publish(
         trained: The network that the engine runs.
         engine: What ``engine.verified_engine`` made.
         preprocess_instances: Processes that decode photographs; None for what the repository was tuned to.
+        preprocess_device: Where they do it; None leaves it to the model.
         command: The command line that makes this engine again; goes into the manifest.
         keep_other_gpus: Carry the newest version's plans for other GPUs over; each GPU then loads its own.
 
@@ -91,7 +94,7 @@ def publish(
     serving = ServingSpec(
         engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
         engine.max_batch, preprocess_instances, {name: plan_file(name) for name in sorted(capabilities)},
-        read_tuning(repository, engine.kind, engine.max_batch),
+        read_tuning(repository, engine.kind, engine.max_batch), preprocess_device,
     )  # fmt: skip
     files = repository_files(serving, trained.spec)
     try:
@@ -129,8 +132,9 @@ def repository_files(serving: ServingSpec, network: NetworkSpec) -> dict[str, by
     photograph = _WARMUP_SOURCE.read_bytes()
     pixels = pixels_from_photograph(_WARMUP_SOURCE, serving.image_size, serving.resize_short_side)
     files = {f"{model}/config.pbtxt": text.encode() for model, text in configs.items()}
-    for source in sorted((preprocess_model_directory() / "1").glob("*.py")):
-        files[f"{PREPROCESS}/1/{source.name}"] = source.read_bytes()
+    for source in sorted((preprocess_model_directory() / "1").iterdir()):
+        if source.suffix in (".py", ".cu"):
+            files[f"{PREPROCESS}/1/{source.name}"] = source.read_bytes()
     # Triton reads a STRING tensor from a file as length and bytes, one after the other.
     files[f"{PREPROCESS}/warmup/{WARMUP_PHOTOGRAPH}"] = struct.pack("<I", len(photograph)) + photograph
     files[f"{ALEXNET}/warmup/{WARMUP_PIXELS}"] = pixels.tobytes()

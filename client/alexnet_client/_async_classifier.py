@@ -60,7 +60,10 @@ class AsyncClassifier:
         """The ``top_k`` best predictions for one image, best first; see ``Classifier.classify``."""
         checked_count("top_k", top_k)
         deadline = self._state.deadline(deadline_s)
-        image_bytes = await asyncio.to_thread(image_bytes_from, image)  # reading and encoding block
+        if isinstance(image, bytes):
+            image_bytes = image_bytes_from(image)
+        else:
+            image_bytes = await asyncio.to_thread(image_bytes_from, image)  # reading and encoding block
         return await run_async(_flows.classify(self._state, image_bytes, top_k, deadline), self._transport)
 
     def classify_many(

@@ -40,6 +40,15 @@ class ReadComposingModels:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadStatistics:
+    """Read what a model has done. Reply: ``tuple[ModelStatistics, ...]``, one for each version asked for."""
+
+    model: str
+    version: str = ""
+    doing = "read the model's statistics"
+
+
+@dataclass(frozen=True, slots=True)
 class ReadServer:
     """Read the server's name and version. Reply: ``tuple[str, str]``."""
 
@@ -69,7 +78,16 @@ class IsModelReady:
     doing = "ask whether a model is ready"
 
 
-Call = Infer | ReadMetadata | ReadComposingModels | ReadServer | IsServerLive | IsServerReady | IsModelReady
+Call = (
+    Infer
+    | ReadMetadata
+    | ReadComposingModels
+    | ReadStatistics
+    | ReadServer
+    | IsServerLive
+    | IsServerReady
+    | IsModelReady
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,32 @@ class ModelMetadata:
     versions: tuple[str, ...]
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """What one version of a model has done since it was loaded.
+
+    Attributes:
+        name: Name of the model.
+        version: Its version.
+        images: Images that were inferred; a batch of 8 is 8.
+        executions: Batches that were inferred.
+        requests: Requests that succeeded.
+        total_s: Seconds from the arrival of those requests to their answers, added up.
+        queue_s: Seconds that requests waited, added up.
+        compute_s: Seconds that requests were computed, input and output included, added up: the seconds of a
+            batch count once for each of its requests.
+    """
+
+    name: str
+    version: str
+    images: int
+    executions: int
+    requests: int
+    total_s: float
+    queue_s: float
+    compute_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import queue
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Generator,
@@ -20,7 +19,7 @@ from collections.abc import (
     Iterator,
 )
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ._images import ImageInput
 from ._predictions import Result
@@ -128,52 +127,55 @@ async def classify_many_async(
     ordered: bool,
     raise_errors: bool,
 ) -> AsyncGenerator[Result, None]:
-    """The same in an event loop. Results that are ready are handed out while the next image is waited for."""
-    order, window, out = InOrder(ordered), window_of(concurrency, ordered), 0
-    slots = asyncio.Semaphore(concurrency)
-    source = _aiter(images)
-    pull: asyncio.Task[ImageInput] | None = None
-    under_way: set[asyncio.Task[Result]] = set()
-    exhausted, index = False, 0
+    """The same in an event loop: ``concurrency`` tasks take the next image as soon as they are free.
 
-    async def work(image: ImageInput, position: int) -> Result:
-        async with slots:
-            return await classify_one(image, position)
+    Results that are ready are handed out while the next image is waited for.
+    """
+    order, room = InOrder(ordered), asyncio.Semaphore(window_of(concurrency, ordered))
+    source, reading = _enumerated(images), asyncio.Lock()
+    done: asyncio.Queue[Result | BaseException] = asyncio.Queue()
 
+    async def work() -> None:
+        try:
+            while True:
+                await room.acquire()
+                async with reading:  # an asynchronous source gives one image at a time
+                    image, index = await anext(source)
+                done.put_nowait(await classify_one(image, index))
+        except BaseException as error:  # the end of the source, or a fault: the caller decides
+            done.put_nowait(error)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(concurrency)]
     try:
-        while not exhausted or out:
-            if pull is None and not exhausted and out < window:
-                pull = asyncio.ensure_future(_next(source))
-            waiting: set[asyncio.Task[Any]] = {*under_way, *([pull] if pull is not None else [])}
-            finished, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if pull is not None and pull in finished:
-                try:
-                    under_way.add(asyncio.ensure_future(work(pull.result(), index)))
-                    index, out = index + 1, out + 1
-                except StopAsyncIteration:
-                    exhausted = True
-                pull = None
-            for task in under_way & finished:
-                under_way.discard(task)
-                for result in order.released_by(task.result()):
-                    out -= 1
-                    yield unless_failed(result, raise_errors)
+        working = len(workers)
+        while working:
+            result = await done.get()
+            if isinstance(result, StopAsyncIteration):
+                working -= 1
+                room.release()  # for a worker that still waits to see the end
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                for released in order.released_by(result):
+                    yield unless_failed(released, raise_errors)
+                    room.release()
     finally:
-        unfinished = [*under_way, *([pull] if pull is not None else [])]
-        for unwanted in unfinished:
-            unwanted.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
         await source.aclose()
 
 
-async def _next(source: AsyncIterator[Item]) -> Item:
-    return await source.__anext__()
-
-
-async def _aiter(images: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:
+async def _enumerated(
+    images: Iterable[Item] | AsyncIterable[Item],
+) -> AsyncGenerator[tuple[Item, int], None]:
+    """Every image with its position; ``images`` is read when the next one is asked for."""
+    index = 0
     if isinstance(images, AsyncIterable):
         async for image in images:
-            yield image
+            yield image, index
+            index += 1
     else:
         for image in images:
-            yield image
+            yield image, index
+            index += 1

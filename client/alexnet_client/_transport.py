@@ -11,17 +11,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from ._addresses import is_loopback, target_from_url
 from ._calls import Call
 from ._errors import Cancelled, error_from_status
-from ._triton import CODECS
+from ._triton import CODECS, SERVICE
 
 # Triton allows a ping every 300 s (--grpc-http2-min-recv-ping-interval-without-data) and hangs up on a client
 # that sends more. The ping's timeout is also how long data may stay unacknowledged on a living connection.
@@ -47,13 +44,12 @@ def channel_options(url: str) -> list[tuple[str, Any]]:
     ]
 
 
-@contextmanager
-def translated_errors(call: Call, url: str) -> Iterator[None]:
-    """Turn gRPC's errors into this package's."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_from_status(error.code().name, error.details(), doing=call.doing, url=url) from error
+def methods_of(channel: Any) -> dict[type, Any]:
+    """What to call for each kind of call: a function of the serialized request that gives the reply."""
+    return {
+        kind: channel.unary_unary(f"/{SERVICE}/{codec.method}", response_deserializer=codec.reply_type.FromString)
+        for kind, codec in CODECS.items()
+    }
 
 
 class GrpcTransport:
@@ -62,7 +58,7 @@ class GrpcTransport:
     def __init__(self, url: str) -> None:
         self._url = url
         self._options = channel_options(url)  # reads the address, so that a mistyped one is refused here
-        self._connected: tuple[int, grpc.Channel, GRPCInferenceServiceStub] | None = None
+        self._connected: tuple[int, grpc.Channel, dict[type, Any]] | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -76,16 +72,16 @@ class GrpcTransport:
         Raises:
             AlexNetClientError: See the table in ``_errors.py``.
         """
-        method, request_from, value_from = CODECS[type(call)]
-        stub = self._stub()
-        with translated_errors(call, self._url):
-            try:
-                reply = getattr(stub, method)(request_from(call, timeout_s), timeout=timeout_s)
-            except ValueError:  # gRPC's answer to a call on a channel that another thread has just closed
-                if not self._closed.is_set():
-                    raise
-                raise Cancelled("the client was closed") from None
-        return value_from(reply)
+        codec, method = CODECS[type(call)], self._methods()[type(call)]
+        try:
+            reply = method(codec.request_from(call, timeout_s), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise error_from_status(error.code().name, error.details(), doing=call.doing, url=self._url) from error
+        except ValueError:  # gRPC's answer to a call on a channel that another thread has just closed
+            if not self._closed.is_set():
+                raise
+            raise Cancelled("the client was closed") from None
+        return codec.value_from(reply)
 
     def pause(self, seconds: float) -> None:
         """Wait ``seconds``; less if the transport is closed."""
@@ -99,7 +95,7 @@ class GrpcTransport:
                 self._connected[1].close()
                 self._connected = None
 
-    def _stub(self) -> Any:
+    def _methods(self) -> dict[type, Any]:
         connected = self._connected
         if connected is not None and connected[0] == os.getpid():
             return connected[2]
@@ -109,7 +105,7 @@ class GrpcTransport:
             # a forked process has its parent's channel without the threads that serve it: it connects anew
             if self._connected is None or self._connected[0] != os.getpid():
                 channel = grpc.insecure_channel(target_from_url(self._url), self._options)
-                self._connected = (os.getpid(), channel, GRPCInferenceServiceStub(channel))
+                self._connected = (os.getpid(), channel, methods_of(channel))
             return self._connected[2]
 
 
@@ -119,7 +115,7 @@ class AsyncGrpcTransport:
     def __init__(self, url: str) -> None:
         self._url = url
         self._options = channel_options(url)
-        self._connected: tuple[grpc.aio.Channel, GRPCInferenceServiceStub] | None = None
+        self._connected: tuple[grpc.aio.Channel, dict[type, Any]] | None = None
         self._closed = False
 
     def now_s(self) -> float:
@@ -132,16 +128,16 @@ class AsyncGrpcTransport:
         Raises:
             AlexNetClientError: See the table in ``_errors.py``.
         """
-        method, request_from, value_from = CODECS[type(call)]
-        stub = await self._stub()
-        with translated_errors(call, self._url):
-            try:
-                reply = await getattr(stub, method)(request_from(call, timeout_s), timeout=timeout_s)
-            except (grpc.aio.UsageError, asyncio.CancelledError):
-                if not self._closed:
-                    raise
-                raise Cancelled("the client was closed") from None
-        return value_from(reply)
+        codec, method = CODECS[type(call)], (await self._methods())[type(call)]
+        try:
+            reply = await method(codec.request_from(call, timeout_s), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise error_from_status(error.code().name, error.details(), doing=call.doing, url=self._url) from error
+        except (grpc.aio.UsageError, asyncio.CancelledError):
+            if not self._closed:
+                raise
+            raise Cancelled("the client was closed") from None
+        return codec.value_from(reply)
 
     async def pause(self, seconds: float) -> None:
         """Wait ``seconds``."""
@@ -154,7 +150,7 @@ class AsyncGrpcTransport:
             await self._connected[0].close()
             self._connected = None
 
-    async def _stub(self) -> Any:
+    async def _methods(self) -> dict[type, Any]:
         if self._closed:
             raise Cancelled("the client was closed")
         if self._connected is None:
@@ -162,5 +158,5 @@ class AsyncGrpcTransport:
             target = await asyncio.to_thread(target_from_url, self._url)
             if self._connected is None:  # two tasks may have come here together
                 channel = grpc.aio.insecure_channel(target, self._options)
-                self._connected = (channel, GRPCInferenceServiceStub(channel))
+                self._connected = (channel, methods_of(channel))
         return self._connected[1]

@@ -50,6 +50,14 @@ class Format(str, enum.Enum):
     csv = "csv"
 
 
+class BenchFormat(str, enum.Enum):
+    """How ``bench`` writes its results."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
 @app.command(epilog="Example: [bold]alexnet-client classify cat.jpg photographs/ 'scans/*.png' --format jsonl[/]")
 def classify(
     paths: Annotated[
@@ -159,6 +167,41 @@ def labels(
     with clean_ending(), Classifier(url, model=model, deadline_s=deadline) as classifier:
         names = classifier.labels()
         print(json.dumps(names, ensure_ascii=False) if as_json else "\n".join(names))
+
+
+@app.command(epilog="Example: [bold]alexnet-client bench photographs/ --concurrency 1,8,32 --seconds 10[/]")
+def bench(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH...]",
+            show_default=False,
+            help="Files, directories, patterns; '-' reads paths from stdin. Without any, images are generated.",
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    concurrency: Annotated[
+        str, typer.Option("--concurrency", metavar="N[,N...]", help="Images under way at once; a run for each.")
+    ] = "1,8,32",
+    seconds: Annotated[float, typer.Option("--seconds", metavar="S", min=MOMENT_S, help="Length of a run.")] = 5.0,
+    warmup: Annotated[
+        float, typer.Option("--warmup", metavar="S", min=0, help="Seconds before each run that do not count.")
+    ] = 1.0,
+    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Labels for each image.")] = DEFAULT_TOP_K,
+    format: Annotated[BenchFormat, typer.Option("--format", help="How to write results.")] = BenchFormat.table,
+    deadline: Annotated[
+        float, typer.Option("--deadline", metavar="S", min=MOMENT_S, help="Seconds for each image.")
+    ] = DEFAULT_DEADLINE_S,
+    model: Model = DEFAULT_MODEL,
+) -> None:
+    """Measure images a second and latency, and where on the server the time goes."""
+    from ._cli.bench import Plan, bench_paths, counts_from_text
+    from ._cli.ending import FAILED, clean_ending
+
+    with clean_ending():
+        plan = Plan(counts_from_text(concurrency), seconds, warmup, top, deadline)
+        if bench_paths(paths or [], plan, url=url, model=model, format=format.value):
+            raise typer.Exit(FAILED)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from alexnet_client._flows import TEST_IMAGE
 from alexnet_server import StartError, running_server
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -21,12 +22,18 @@ DEADLINE_S = 30
 # Put after the real functions of a copied repository: one image in particular meets a fault of ours.
 FAULT = """
 
-_preprocess_into = preprocess_into
+_write_pixels, _open_image = write_pixels, open_image
 
-def preprocess_into(image_bytes, *arguments, **keywords):
-    if image_bytes == b"trigger":
+def open_image(image_bytes, **keywords):
+    image = _open_image(TEST_IMAGE if image_bytes == b"trigger" else image_bytes, **keywords)
+    image.is_trigger = image_bytes == b"trigger"
+    return image
+
+def write_pixels(image, *arguments, **keywords):
+    if image.is_trigger:
         raise RuntimeError("no such luck")
-    _preprocess_into(image_bytes, *arguments, **keywords)
+    _write_pixels(image, *arguments, **keywords)
+
 """
 
 
@@ -35,7 +42,7 @@ def faulty_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The repository with one instance of three threads, and with `FAULT`."""
     copy = shutil.copytree(repository, tmp_path_factory.mktemp("faulty") / "models")
     with (copy / "preprocess" / "1" / "image_preprocessing.py").open("a") as module:
-        module.write(FAULT)
+        module.write(f"TEST_IMAGE = {TEST_IMAGE!r}\n{FAULT}")
     config = read_config(copy)
     config.instance_group[0].count = 1
     config.parameters["DECODE_THREADS"].string_value = "3"
@@ -113,3 +120,10 @@ def test_model_does_not_load_for_a_parameter_that_contradicts(
 
     with pytest.raises(StartError, match=message), running_server(copy):
         pass
+
+
+def test_request_without_an_image_is_answered(server: Any) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        preprocess(server, [])
+
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"

@@ -74,8 +74,6 @@ def preprocess_into(
 ) -> None:
     """Decode, turn upright, resize the short side, crop the centre and write the pixels into `out`.
 
-    The crop is resized straight out of the decoded image, without the preset's intermediate one.
-
     Args:
         image_bytes: one encoded image file.
         out: (S, S, 3) uint8, written in RGB, 0 to 255; S at most `resize_short_side`.
@@ -85,10 +83,17 @@ def preprocess_into(
     Raises:
         ImageError: these bytes are not an image that can be read; `out` may be partly written.
     """
+    write_pixels(open_image(image_bytes, max_image_pixels=max_image_pixels), out, resize_short_side=resize_short_side)
+
+
+def write_pixels(stored: Image.Image, out: np.ndarray, *, resize_short_side: int = 256) -> None:
+    """`preprocess_into` for an image that `open_image` has opened.
+
+    The crop is resized straight out of the decoded image, without the preset's intermediate one.
+    """
     crop_size = out.shape[0]
-    stored = open_image(image_bytes)
     width, height = stored.size
-    image = load_pixels(stored, draft_short_side=DRAFT_FACTOR * resize_short_side, max_image_pixels=max_image_pixels)
+    image = load_pixels(stored, draft_short_side=DRAFT_FACTOR * resize_short_side)
     orientation = read_orientation(image)
     # The crop is worked out in the full image: a drafted one has rounded sides, and so another crop.
     shrunk = max(1, round(width / image.width))  # 1, 2, 4 or 8
@@ -126,38 +131,19 @@ def decode(
     Raises:
         ImageError: empty, unknown format, damaged, truncated, too large, or values of no known range.
     """
-    return load_pixels(open_image(image_bytes), draft_short_side=draft_short_side, max_image_pixels=max_image_pixels)
+    return load_pixels(open_image(image_bytes, max_image_pixels=max_image_pixels), draft_short_side=draft_short_side)
 
 
-def load_pixels(image: Image.Image, *, draft_short_side: int | None, max_image_pixels: int) -> Image.Image:
-    """Decode an opened image; arguments and errors as `decode`'s."""
-    width, height = image.size
-    if not width or not height:
-        raise ImageError(f"the {image.format} image has no pixels: it is {width}x{height}")
-    if width * height > max_image_pixels or max(width, height) > MAX_SIDE_PIXELS:
-        raise ImageError(f"too many pixels: {width}x{height}, at most {max_image_pixels} are decoded")
-    try:
-        if draft_short_side:
-            image.draft(None, draft_size(width, height, draft_short_side))
-        image.load()
-    except MemoryError:
-        raise  # this machine's fault, not the file's
-    except Exception as error:  # Pillow's decoders raise whatever the damage leads to: IndexError, ...
-        raise ImageError(f"the {image.format} image is damaged or truncated: {error}") from error
-    image.info.pop("transparency", None)  # dropped by convert("RGB") in any case, but with a warning
-    return image if image.mode in ("RGB", "L") else rgb_from_any_mode(image)
-
-
-def open_image(image_bytes: bytes) -> Image.Image:
+def open_image(image_bytes: bytes, *, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
     """Recognise the format and read the header; no pixel is decoded yet.
 
     Raises:
-        ImageError: empty, not one of `FORMATS`, or a damaged header.
+        ImageError: empty, not one of `FORMATS`, a damaged header, no pixels or too many.
     """
     if not image_bytes:
         raise ImageError("the image is empty: 0 bytes")
     try:
-        return Image.open(io.BytesIO(image_bytes), formats=FORMATS)
+        image = Image.open(io.BytesIO(image_bytes), formats=FORMATS)
     except UnidentifiedImageError as error:
         for signature, name in SIGNATURES.items():
             if image_bytes.startswith(signature):
@@ -170,9 +156,52 @@ def open_image(image_bytes: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels: {error}") from error
     except MemoryError:
-        raise
+        raise  # this machine's fault, not the file's
     except Exception as error:  # a header can be damaged in more ways than Pillow's plugins translate
         raise ImageError(f"the image's header is damaged: {error}") from error
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(f"the {image.format} image has no pixels: it is {width}x{height}")
+    if width * height > max_image_pixels or max(width, height) > MAX_SIDE_PIXELS:
+        raise ImageError(f"too many pixels: {width}x{height}, at most {max_image_pixels} are decoded")
+    return image
+
+
+def decoding_bytes(image: Image.Image, *, resize_short_side: int) -> int:
+    """Return about how much memory decoding an opened image takes, in bytes; the encoded file not counted.
+
+    Pillow keeps a byte a pixel in grey and with a palette, else four, and again four where the mode has to
+    be converted. Two formats need more: of a progressive JPEG, libjpeg keeps all coefficients, two bytes
+    each, until the last scan is read, however far the image is scaled down (libjpeg.txt, "Progressive JPEG
+    support"); of WebP, libwebp's animation decoder keeps two canvases, and Pillow a copy of one.
+    """
+    width, height = image.size
+    pixel_bytes = 1 if image.mode in ("1", "L", "P") else 4
+    if image.mode in ("I", "F"):
+        pixel_bytes += 13  # NumPy's copies on the way to 8 bits
+    elif image.mode not in ("RGB", "L"):
+        pixel_bytes += 4
+    if image.format == "WEBP":
+        pixel_bytes = 16
+    if image.format != "JPEG":
+        return width * height * pixel_bytes
+    coefficient_bytes = 2 * len(image.getbands()) * width * height if image.info.get("progressive") else 0
+    shrink = next((by for by in (8, 4, 2) if min(width, height) // by >= DRAFT_FACTOR * resize_short_side), 1)
+    return width * height * pixel_bytes // shrink**2 + coefficient_bytes
+
+
+def load_pixels(image: Image.Image, *, draft_short_side: int | None) -> Image.Image:
+    """Decode an opened image; arguments and errors as `decode`'s."""
+    try:
+        if draft_short_side:
+            image.draft(None, draft_size(*image.size, draft_short_side))
+        image.load()
+    except MemoryError:
+        raise  # this machine's fault, not the file's
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads to: IndexError, ...
+        raise ImageError(f"the {image.format} image is damaged or truncated: {error}") from error
+    image.info.pop("transparency", None)  # dropped by convert("RGB") in any case, but with a warning
+    return image if image.mode in ("RGB", "L") else rgb_from_any_mode(image)
 
 
 def rgb_from_any_mode(image: Image.Image) -> Image.Image:

@@ -4,7 +4,8 @@ Loaded by Triton's Python backend, one process per instance. S comes from the co
 thought to be resized first from its parameters; what happens to one image is in image_preprocessing.py.
 
 Config parameters: RESIZE_SHORT_SIDE (required), DECODE_THREADS (default: this instance's share of the
-cores) and MAX_IMAGE_PIXELS.
+cores), MAX_IMAGE_PIXELS, DEVICE (cpu, auto or gpu; default: cpu) and HAND_OVER (host or device: where the GPU's
+pixels are handed to Triton; default: host).
 """
 
 from __future__ import annotations
@@ -13,14 +14,29 @@ import json
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
+from PIL import Image
 
-from .image_preprocessing import MAX_IMAGE_PIXELS, ImageError, preprocess_into
+from .answers import Answer
+from .cuda_device import CudaDevice, DeviceError
+from .device_choice import DEVICES, choose_device
+from .gpu_preprocessing import GpuPreprocessor
+from .gpu_requests import GpuJob, answer_on_gpu
+from .image_preprocessing import MAX_IMAGE_PIXELS, decoding_bytes, open_image, write_pixels
+from .large_images import LargeImages, return_freed_memory
+from .parameters import int_parameter, one_of
 
-# So many faults are named in one reply; the rest is counted.
-MAX_NAMED_FAULTS = 5
+# From here on an image goes to the lane for large ones: decoding it takes some 40 ms of a core.
+LARGE_IMAGE_PIXELS = 4_000_000
+# Per instance: for images in the lane that are being decoded, and for the files of those that wait.
+DECODING_BYTES = 512 << 20
+WAITING_BYTES = 256 << 20
+# A file that waits counts for so many at least, so that no more than 256 wait however small they are.
+LEAST_WAITING_BYTES = 1 << 20
 
 
 class TritonPythonModel:
@@ -58,86 +74,135 @@ class TritonPythonModel:
         threads = int_parameter(config, "DECODE_THREADS", default=max(1, cores // instance_count))
         # Pillow releases the GIL while it decodes and resizes; one thread would only add a hand-over.
         self.executor = ThreadPoolExecutor(threads, "decode") if threads > 1 else None
+        return_freed_memory()
+        self.large_images = LargeImages(threads, decoding_bytes=DECODING_BYTES, waiting_bytes=WAITING_BYTES)
+        self.gpu = self.open_gpu(config, args, threads)
+        self.to_host = one_of(config, "HAND_OVER", ("host", "device")) == "host"
 
-    def execute(self, requests: list) -> list:
-        """Answer each request on its own: its pixels, or why one of its images has none.
+    def open_gpu(self, config: dict, args: dict[str, str], threads: int) -> GpuPreprocessor | None:
+        """Choose between CPU and GPU and say so in the server's log; None is the CPU.
+
+        Raises:
+            pb_utils.TritonModelException: DEVICE asks for what is not here.
+        """
+        # An instance of KIND_CPU that finds a GPU takes the first.
+        device_id = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else 0
+        wanted = one_of(config, "DEVICE", DEVICES)
+        try:
+            choice = choose_device(
+                wanted, lambda: CudaDevice(self.pixels_shape[0], device_id=device_id, threads=threads)
+            )
+        except DeviceError as error:
+            raise pb_utils.TritonModelException(f"preprocess/config.pbtxt: {error}") from error
+        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {choice.reason}")
+        if choice.gpu is None:
+            return None
+        return GpuPreprocessor(
+            choice.gpu,
+            crop_size=self.pixels_shape[0],
+            resize_short_side=self.resize_short_side,
+            max_image_pixels=self.max_image_pixels,
+            warn=pb_utils.Logger.log_warn,
+        )
+
+    def execute(self, requests: list) -> list | None:
+        """Answer each request on its own as soon as its images are done, those with the fewest pixels first.
+
+        Small images are done when this returns. Large ones follow, while Triton already sends the next
+        requests, so that nobody waits for another's panorama.
 
         Args:
-            requests: each with IMAGE, (N, 1) bytes; N differs from request to request.
+            requests: each with IMAGE, (N, 1) bytes; N differs from request to request. The response is
+                PIXELS, (N, S, S, 3) uint8, or an error.
 
         Returns:
-            One response per request, in order: PIXELS, (N, S, S, 3) uint8, or an error.
+            The responses of requests that the GPU did whole, None in the places of the others.
         """
-        jobs = []  # (image bytes, where its pixels go), every image of every request in one list
-        batches = []  # one array of pixels per request
-        for request in requests:
+        jobs = []  # every image of every request in one list
+        gpu_jobs = []
+        for index, request in enumerate(requests):
             images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
-            pixels = np.empty((len(images), *self.pixels_shape), np.uint8)
-            batches.append(pixels)
-            jobs.extend(zip(images, pixels, strict=True))
-
+            answer = Answer(index, request, len(images), self.pixels_shape)
+            if not len(images):
+                answer.send()
+            for position, image_bytes in enumerate(images):
+                if self.gpu and (header := self.gpu.header(image_bytes)):
+                    gpu_jobs.append(GpuJob(image_bytes, header, answer, position))
+                else:
+                    jobs += self.open(image_bytes, answer, position)
+        small, large = by_size(jobs)
         run = self.executor.map if self.executor and len(jobs) > 1 else map
-        faults = iter(list(run(self.preprocess, jobs)))
-        return [response_from_pixels(pixels, [next(faults) for _ in pixels]) for pixels in batches]
-
-    def preprocess(self, job: tuple[bytes, np.ndarray]) -> Exception | None:
-        """Write one image's pixels; return what went wrong instead of raising, so that the others go on."""
-        image_bytes, pixels = job
-        try:
-            preprocess_into(
-                image_bytes,
-                pixels,
-                resize_short_side=self.resize_short_side,
-                max_image_pixels=self.max_image_pixels,
+        under_way = run(self.preprocess, small)  # while the GPU does its share
+        responses: dict[int, pb_utils.InferenceResponse] = {}
+        if self.gpu and gpu_jobs:
+            responses, refused = answer_on_gpu(self.gpu, gpu_jobs, to_host=self.to_host)
+            for job in refused:
+                more = by_size(self.open(job.image_bytes, job.answer, job.position))
+                under_way = chain(under_way, run(self.preprocess, more[0]))
+                large += more[1]
+        for _ in under_way:
+            pass
+        for job in large:
+            self.large_images.submit(
+                partial(self.preprocess, job),
+                encoded_bytes=max(job.encoded_bytes, LEAST_WAITING_BYTES),
+                decoding_bytes=decoding_bytes(job.image, resize_short_side=self.resize_short_side),
             )
+        # What is None here is or will be sent by its answer.
+        return [responses.get(index) for index in range(len(requests))] if responses else None
+
+    def open(self, image_bytes: bytes, answer: Answer, position: int) -> list[Job]:
+        """Open one image for the CPU; without a job, it is no image, and its answer knows why."""
+        answer.take_over()
+        try:
+            image = open_image(image_bytes, max_image_pixels=self.max_image_pixels)
         except Exception as fault:
-            return fault
-        return None
+            answer.image_is_done(position, fault)
+            return []
+        return [Job(image, len(image_bytes), answer, position)]
+
+    def preprocess(self, job: Job) -> None:
+        """Write one image's pixels; what goes wrong becomes a part of the answer, so that the others go on."""
+        try:
+            write_pixels(job.image, job.answer.pixels[job.position], resize_short_side=self.resize_short_side)
+        except Exception as fault:
+            job.image.close()  # its decoded pixels, too, which the job would keep to the end of the call
+            job.answer.image_is_done(job.position, fault)
+        else:
+            job.image.close()
+            job.answer.image_is_done(job.position)
 
     def finalize(self) -> None:
-        """Stop the threads; called once when the model unloads."""
+        """Finish what is under way and stop the threads; called once when the model unloads."""
+        self.large_images.close()
         if self.executor:
-            self.executor.shutdown(cancel_futures=True)
+            self.executor.shutdown()
 
 
-def response_from_pixels(pixels: np.ndarray, faults: list[Exception | None]) -> pb_utils.InferenceResponse:
-    """Build one request's response: its pixels, the caller's faults, or ours.
+@dataclass(frozen=True)
+class Job:
+    """One image that is opened but not decoded, and where its pixels go.
 
-    Args:
-        pixels: (N, S, S, 3) uint8.
-        faults: N entries, None where the image was read.
+    Attributes:
+        image: of which only the header has been read.
+        encoded_bytes: size of its file.
+        answer: the request's.
+        position: which of the request's images it is.
     """
-    found = [(position, fault) for position, fault in enumerate(faults) if fault is not None]
-    if not found:
-        return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", pixels)])
-    ours = [(position, fault) for position, fault in found if not isinstance(fault, ImageError)]
-    code = pb_utils.TritonError.INTERNAL if ours else pb_utils.TritonError.INVALID_ARG
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(describe(ours or found, len(faults)), code))
+
+    image: Image.Image
+    encoded_bytes: int
+    answer: Answer
+    position: int
+
+    @property
+    def image_pixels(self) -> int:
+        """Width times height, which is what decoding time goes by."""
+        return self.image.width * self.image.height
 
 
-def describe(faults: list[tuple[int, Exception]], image_count: int) -> str:
-    """Say what was wrong with which image; positions count from 0, and a lone image has none."""
-    sentences = []
-    for position, fault in faults[:MAX_NAMED_FAULTS]:
-        reason = str(fault) if isinstance(fault, ImageError) else f"preprocessing failed: {fault!r}"
-        sentences.append(reason if image_count == 1 else f"image {position} of {image_count}: {reason}")
-    if len(faults) > MAX_NAMED_FAULTS:
-        sentences.append(f"and {len(faults) - MAX_NAMED_FAULTS} more")
-    return "; ".join(sentences)
-
-
-def int_parameter(config: dict, name: str, default: int | None = None) -> int:
-    """Read a whole number from the config's parameters.
-
-    Raises:
-        pb_utils.TritonModelException: it is missing and has no default, or is not a whole number.
-    """
-    text = config.get("parameters", {}).get(name, {}).get("string_value")
-    if text is None and default is not None:
-        return default
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        raise pb_utils.TritonModelException(
-            f"preprocess/config.pbtxt: parameter {name} is {text!r}, expected a whole number"
-        ) from None
+def by_size(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+    """Return the small images and the large ones, each from the fewest pixels to the most."""
+    jobs = sorted(jobs, key=lambda job: job.image_pixels)
+    small = [job for job in jobs if job.image_pixels <= LARGE_IMAGE_PIXELS]
+    return small, jobs[len(small) :]

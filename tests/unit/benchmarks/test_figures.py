@@ -27,8 +27,3 @@ def test_percentile_refuses_no_values_and_impossible_percentages(figures, values
 
 def test_spread_names_median_and_extremes(figures) -> None:
     assert figures.spread([4.0, 1.0, 3.0, 2.0]) == figures.Spread(count=4, min=1.0, p50=2.5, p99=4.0, max=4.0)
-
-
-def test_ratios_are_taken_round_by_round(figures) -> None:
-    found = figures.ratios([30.0, 80.0], [10.0, 20.0])
-    assert (found.min, found.p50, found.max) == (3.0, 3.5, 4.0)

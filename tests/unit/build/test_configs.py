@@ -56,6 +56,29 @@ def test_configs_name_the_engine_file_and_where_it_runs() -> None:
     assert on_cpu.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
 
 
+def test_preprocessing_device_is_left_to_the_model_unless_it_is_asked_for() -> None:
+    preprocess = parsed(ServingSpec("onnxruntime", 227, 101))["preprocess"]
+    assert "DEVICE" not in preprocess.parameters
+    assert preprocess.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
+def test_preprocessing_device_becomes_a_parameter_and_gpu_an_instance_on_each(device: str) -> None:
+    spec = ServingSpec("onnxruntime", 227, 101, preprocess_device=device)  # type: ignore[arg-type]
+    preprocess = parsed(spec)["preprocess"]
+    assert preprocess.parameters["DEVICE"].string_value == device
+    kinds = pb.ModelInstanceGroup
+    assert preprocess.instance_group[0].kind == (kinds.KIND_GPU if device == "gpu" else kinds.KIND_CPU)
+    assert preprocess.instance_group[0].count == 2
+
+
+def test_repository_carries_the_kernel_and_all_modules_of_preprocessing() -> None:
+    files = repository_files(ServingSpec("onnxruntime", 224, 1000), imagenet_spec())
+    sources = {path.name for path in (ROOT / "model_repository/preprocess/1").iterdir() if path.is_file()}
+    assert "crop_resize.cu" in sources
+    assert {name.rpartition("/")[2] for name in files if name.startswith("preprocess/1/")} == sources
+
+
 def test_warm_up_requests_carry_a_real_jpeg_and_its_pixels() -> None:
     files = repository_files(ServingSpec("onnxruntime", 224, 1000), imagenet_spec())
     photograph = files["preprocess/warmup/photograph"]

@@ -26,6 +26,7 @@ class FakeTransport:
             calls.Infer: lambda call: ELEMENTS[: call.class_count],
             calls.ReadMetadata: lambda call: METADATA,
             calls.ReadComposingModels: lambda call: ("preprocess", "alexnet"),
+            calls.ReadStatistics: lambda call: (calls.ModelStatistics(call.model, "3", 0, 0, 0, 0.0, 0.0, 0.0),),
             calls.ReadServer: lambda call: ("triton", "2.69.0"),
             calls.IsServerLive: lambda call: True,
             calls.IsServerReady: lambda call: True,

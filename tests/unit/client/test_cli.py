@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-COMMANDS = ["classify", "labels", "status", "wait"]
+COMMANDS = ["bench", "classify", "labels", "status", "wait"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +51,9 @@ def test_help_lists_every_command() -> None:
         ("classify", "x.jpg", "--format", "xml"),
         ("classify", "x.jpg", "--deadline", "0"),
         ("classify", "x.jpg", "--url", "http://localhost:8000"),
+        ("bench", "--concurrency", "1,x"),
+        ("bench", "--seconds", "0"),
+        ("bench", "--format", "jsonl"),
         ("status", "--url", ""),
         ("paint",),
     ],
@@ -62,7 +65,9 @@ def test_wrong_usage_ends_with_2_and_writes_nothing_to_stdout(arguments: tuple[s
     assert done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("classify", "x.jpg"), ("labels",), ("status",), ("wait", "--timeout", "0.5")])
+@pytest.mark.parametrize(
+    "arguments", [("bench",), ("classify", "x.jpg"), ("labels",), ("status",), ("wait", "--timeout", "0.5")]
+)
 def test_unreachable_server_ends_with_1_and_says_what_to_do(arguments: tuple[str, ...], dead_url: str) -> None:
     done = run(*arguments, ALEXNET_URL=dead_url)
     assert (done.returncode, done.stdout) == (1, "")

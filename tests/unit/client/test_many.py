@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import itertools
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -257,3 +261,149 @@ def test_async_raise_errors_raises_the_first(async_transport: Any) -> None:
 
     with pytest.raises(AlexNetClientError, match="not an image"):
         asyncio.run(run())
+
+
+def test_async_no_more_than_concurrency_are_under_way(async_transport: Any) -> None:
+    under_way = most = 0
+
+    class Slow(type(async_transport)):  # type: ignore[misc]
+        async def send(self, call: Any, timeout_s: float) -> Any:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            return self.on[type(call)](call)
+
+    async def run() -> int:
+        results = AsyncClassifier(transport=Slow()).classify_many([b"x"] * 30, concurrency=3)
+        return len([result async for result in results])
+
+    assert asyncio.run(run()) == 30
+    assert most == 3
+
+
+def test_async_results_that_are_early_wait_for_the_first(async_transport: Any) -> None:
+    finished: list[bytes] = []
+
+    async def run() -> list[str]:
+        seventh = asyncio.Event()
+
+        class FirstIsLast(type(async_transport)):  # type: ignore[misc]
+            async def send(self, call: Any, timeout_s: float) -> Any:
+                if isinstance(call, calls.Infer):
+                    if call.image_bytes == b"0":
+                        await asyncio.wait_for(seventh.wait(), GIVE_UP_S)
+                    finished.append(call.image_bytes)
+                    if len(finished) == 7:
+                        seventh.set()
+                    return echo(call)
+                return await super().send(call, timeout_s)
+
+        results = AsyncClassifier(transport=FirstIsLast()).classify_many(map(named, range(20)), concurrency=4)
+        return labels_of([result async for result in results])
+
+    assert asyncio.run(run()) == [str(n) for n in range(20)]
+    assert finished.index(b"0") == 7
+
+
+def test_async_faults_of_the_client_and_of_the_source_reach_the_caller(async_transport: Any) -> None:
+    def broken(call: Any) -> Any:
+        raise ZeroDivisionError
+
+    def source() -> Iterator[bytes]:
+        yield b"a"
+        raise LookupError("the source broke")
+
+    async def run(images: Any) -> None:
+        async for _ in AsyncClassifier(transport=async_transport).classify_many(images):
+            pass
+
+    async_transport.on[calls.Infer] = echo
+    with pytest.raises(LookupError, match="the source broke"):
+        asyncio.run(run(source()))
+    async_transport.on[calls.Infer] = broken
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run([b"a"]))
+
+
+def test_async_iterator_closed_early_ends_what_is_under_way_and_the_source(async_transport: Any) -> None:
+    ended: list[str] = []
+
+    class Endless(type(async_transport)):  # type: ignore[misc]
+        async def send(self, call: Any, timeout_s: float) -> Any:
+            if isinstance(call, calls.Infer) and call.image_bytes == b"slow":
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.append("call")
+            return await super().send(call, timeout_s)
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+            while True:
+                yield b"slow"
+        finally:
+            ended.append("source")
+
+    async def run() -> int:
+        results = AsyncClassifier(transport=Endless()).classify_many(source(), concurrency=2)
+        first = await asyncio.wait_for(anext(results), GIVE_UP_S)
+        await asyncio.sleep(0)
+        await results.aclose()
+        await asyncio.sleep(0)
+        return first.index
+
+    assert asyncio.run(run()) == 0
+    assert "call" in ended
+    assert "source" in ended
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_memory_does_not_grow_with_the_number_of_images(transport: Any, ordered: bool) -> None:
+    transport.on[calls.Infer] = echo
+    transport.sent = transport.timeouts_s = Forgetful()
+    results = Classifier(transport=transport).classify_many(
+        (bytes(1000) for _ in range(5000)), concurrency=4, ordered=ordered
+    )
+    assert held_after(results, 1000) < 200_000  # 4,000 kept images or results would be more than a megabyte
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_async_memory_does_not_grow_with_the_number_of_images(async_transport: Any, ordered: bool) -> None:
+    async_transport.on[calls.Infer] = echo
+    async_transport.sent = async_transport.timeouts_s = Forgetful()
+    loop = asyncio.new_event_loop()
+    results = AsyncClassifier(transport=async_transport).classify_many(
+        (bytes(1000) for _ in range(5000)), concurrency=4, ordered=ordered
+    )
+
+    def one_by_one() -> Iterator[Result]:
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield loop.run_until_complete(anext(results))
+
+    assert held_after(one_by_one(), 1000) < 200_000
+    loop.close()
+
+
+class Forgetful(list[Any]):
+    """A list that keeps nothing."""
+
+    def append(self, item: Any) -> None:
+        pass
+
+
+def held_after(results: Iterator[Result], warm_up: int) -> int:
+    """Bytes that Python holds more after all results than after the first ``warm_up``."""
+    for _ in itertools.islice(results, warm_up):
+        pass
+    tracemalloc.start()
+    try:
+        for _ in results:
+            pass
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()

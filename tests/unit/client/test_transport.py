@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import grpc
 import pytest
@@ -22,7 +23,7 @@ from alexnet_client import (
 )
 from alexnet_client import _calls as calls
 from alexnet_client._transport import AsyncGrpcTransport, GrpcTransport, channel_options
-from alexnet_client._triton import elements_from_reply, infer_request
+from alexnet_client._triton import CODECS, elements_from_reply, infer_request, statistics_from_reply, varint
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 IMAGE = calls.Infer("classifier", "", b"image", 1)
@@ -159,14 +160,43 @@ def test_forked_process_connects_anew(scripted: tuple[Scripted, str]) -> None:
     transport.close()
 
 
-def test_request_carries_one_image_the_class_count_and_the_queue_timeout_in_microseconds() -> None:
-    request = infer_request(calls.Infer("classifier", "3", b"\xff\xd8jpeg", 5), timeout_s=1.5)
-    assert (request.model_name, request.model_version) == ("classifier", "3")
-    (image,), (output,) = request.inputs, request.outputs
-    assert (image.name, image.datatype, list(image.shape)) == ("IMAGE", "BYTES", [1, 1])
-    assert (output.name, output.parameters["classification"].int64_param) == ("PROBABILITIES", 5)
-    assert request.parameters["timeout"].int64_param == 1_500_000
-    assert list(request.raw_input_contents) == [b"\x06\x00\x00\x00\xff\xd8jpeg"]
+@pytest.mark.parametrize("length", [1, 123, 124, 110_000, 3_000_000])
+def test_request_carries_one_image_the_class_count_and_the_queue_timeout_in_microseconds(length: int) -> None:
+    image_bytes = bytes(length)
+    call = calls.Infer("classifier", "3", image_bytes, 5)
+    request = service_pb2.ModelInferRequest.FromString(infer_request(call, timeout_s=1.5))
+    expected = service_pb2.ModelInferRequest(model_name="classifier", model_version="3")
+    expected.parameters["timeout"].int64_param = 1_500_000
+    expected.inputs.add(name="IMAGE", datatype="BYTES", shape=[1, 1])
+    expected.outputs.add(name="PROBABILITIES").parameters["classification"].int64_param = 5
+    expected.raw_input_contents.append(struct.pack("<I", length) + image_bytes)
+    assert request == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "encoded"),
+    [(0, b"\x00"), (127, b"\x7f"), (128, b"\x80\x01"), (150, b"\x96\x01"), (1 << 21, b"\x80\x80\x80\x01")],
+)
+def test_varint_has_seven_bits_a_byte_the_lowest_first(number: int, encoded: bytes) -> None:
+    assert varint(number) == encoded
+
+
+def test_every_call_has_its_method_of_the_service() -> None:
+    assert set(CODECS) == set(get_args(calls.Call))
+    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+    for codec in CODECS.values():
+        assert methods[codec.method].output_type.full_name == codec.reply_type.DESCRIPTOR.full_name
+
+
+def test_statistics_are_added_up_in_seconds() -> None:
+    reply = service_pb2.ModelStatisticsResponse()
+    model = reply.model_stats.add(name="alexnet", version="2", inference_count=64, execution_count=4)
+    model.inference_stats.success.count, model.inference_stats.success.ns = 60, 5_000_000_000
+    model.inference_stats.queue.ns = 1_500_000_000
+    model.inference_stats.compute_input.ns = 250_000_000
+    model.inference_stats.compute_infer.ns = 3_000_000_000
+    model.inference_stats.compute_output.ns = 250_000_000
+    assert statistics_from_reply(reply) == (calls.ModelStatistics("alexnet", "2", 64, 4, 60, 5.0, 1.5, 3.5),)
 
 
 def test_reply_is_split_into_its_elements() -> None:
@@ -180,3 +210,12 @@ def test_messages_have_no_size_limit_and_pings_stay_below_what_triton_allows() -
     assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == -1
     assert options["grpc.keepalive_time_ms"] > 300_000
     assert options["grpc.keepalive_permit_without_calls"] == 0
+
+
+def test_image_that_no_message_can_carry_is_refused() -> None:
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return 2**31
+
+    with pytest.raises(InvalidImage, match="2147483648 bytes; one request carries at most"):
+        infer_request(calls.Infer("classifier", "", Huge(), 1), 1.0)

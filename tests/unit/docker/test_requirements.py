@@ -43,7 +43,9 @@ def resolved_versions(requirements: Path, tmp_path: Path) -> dict[str, str]:
 def test_server_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
     versions = resolved_versions(SERVER_REQUIREMENTS, tmp_path)
 
-    assert sorted(versions) == ["numpy", "pillow"]
+    assert sorted(versions) == [
+        "cupy-cuda13x", "fastrlock", "numpy", "nvidia-cuda-nvrtc", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "pillow",
+    ]  # fmt: skip
     assert versions["numpy"].startswith("1.")
     assert f"pillow=={versions['pillow']}" in SERVER_REQUIREMENTS.read_text()
 
@@ -85,3 +87,14 @@ def test_server_requirements_are_what_the_preprocess_model_imports() -> None:
 
     foreign = imported - set(sys.stdlib_module_names) - {"triton_python_backend_utils"}  # Triton's own
     assert foreign == {"numpy", "PIL"}
+
+
+def test_server_requirements_name_the_packages_that_a_gpu_is_opened_with() -> None:
+    source = ROOT / "model_repository" / "preprocess" / "1" / "cuda_device.py"
+    assignments = [node for node in ast.parse(source.read_text()).body if isinstance(node, ast.Assign)]
+    packages = next(ast.literal_eval(node.value) for node in assignments if ast.unparse(node.targets[0]) == "PACKAGES")
+
+    required = SERVER_REQUIREMENTS.read_text()
+
+    assert set(packages) == {"cupy", "nvidia.nvimgcodec"}
+    assert [package for package in packages.values() if f"\n{package}==" not in required] == []

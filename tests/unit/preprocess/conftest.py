@@ -8,12 +8,21 @@ from types import ModuleType
 
 import pytest
 
-MODULE = Path(__file__).parents[3] / "model_repository" / "preprocess" / "1" / "image_preprocessing.py"
+FOLDER = Path(__file__).parents[3] / "model_repository" / "preprocess" / "1"
 
 
 @pytest.fixture(scope="session")
 def preprocessing() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("image_preprocessing", MODULE)
+    return load("image_preprocessing")
+
+
+@pytest.fixture(scope="session")
+def large_images() -> ModuleType:
+    return load("large_images")
+
+
+def load(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert specification
     assert specification.loader
     module = importlib.util.module_from_spec(specification)

@@ -1,7 +1,7 @@
 """Preprocessing as it is often written: every request builds its transforms and puts one image through.
 
 IMAGE, one encoded file, in; PIXELS, (1, 3, S, S) float32, normalised, out. The baseline of
-benchmarks/ensemble.py; what is meant to be served is model_repository/preprocess.
+benchmarks/serving.py; what is meant to be served is model_repository/preprocess.
 """
 
 import io

@@ -1,0 +1,262 @@
+"""One run of serving.py: servers that are kept busy in turn, the work without a server between their turns.
+
+In: the sides and a network. Out: records in the file of results. Called by serving.py.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import perf_analyzer
+from alone import NetworkAlone, cores, decode_s, decoded_per_s, write_sizes
+from baseline import write_baseline
+from figures import spread
+from jpegs import PHOTOGRAPHS, SIZE, write_jpegs
+from latency import measure_latency
+from load import Load
+from machine import this_machine
+from networks import PRECISIONS, NetworkName, write_repository
+from results import Results, Turn
+from sides import ALTERNATIVES, BEST, Endpoint, Side, all_sides, served
+
+#: Rounds of each number of concurrent requests: more where a target is compared.
+ROUNDS = {1: 2, 8: 1, 32: 3, 128: 1}
+QUICK_ROUNDS = {1: 1, 32: 1}
+#: Seconds of a turn: with 128 requests at once, the slowest side takes five for one of them.
+TURN_S = {1: 3.0, 8: 4.0, 32: 6.0, 128: 12.0}
+QUICK_SHARE = 0.5
+ALONE_S = 2.0
+COST_S = 0.5
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+SWEEP_CONCURRENCY = 32
+LATENCY_ROUNDS, LATENCY_IMAGES = 8, 15
+
+
+class OutOfTimeError(Exception):
+    """What was asked for as the longest run is over; what was measured is in the file."""
+
+
+class Run:
+    """One run of the benchmark.
+
+    Args:
+        network: which network all sides serve.
+        sides: who is measured.
+        peers_python: the interpreter of the peers' environment.
+        output: the file of results; what is in it is not measured again.
+        folder: for repositories, images and logs.
+        quick: few rounds, half as long.
+        stop_after_s: no turn begins later than that.
+
+    Raises:
+        ValueError: the file holds the results of another network.
+    """
+
+    def __init__(
+        self,
+        network: NetworkName,
+        sides: list[Side],
+        peers_python: Path,
+        output: Path,
+        folder: Path,
+        *,
+        quick: bool,
+        stop_after_s: float,
+    ) -> None:
+        self.folder = folder
+        self.end_s = time.monotonic() + stop_after_s
+        self.share = QUICK_SHARE if quick else 1.0
+        self.rounds = QUICK_ROUNDS if quick else ROUNDS
+        self.peers_python = peers_python
+        self.sides = sides
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self.results = Results(output)
+        self.jpegs = write_jpegs(folder / "jpegs")
+        self.input_data = folder / "images.json"
+        perf_analyzer.write_input_data(self.jpegs, self.input_data)
+        cache = perf_analyzer.cache_folder()
+        self.program = perf_analyzer.fetch_perf_analyzer(cache)
+        self.repositories = {p: folder / p for p in PRECISIONS}
+        self.networks = {p: write_repository(network, p, self.repositories[p], cache) for p in PRECISIONS}
+        self.repositories["example"] = folder / "example"
+        write_baseline(self.repositories["fp32"], self.repositories["example"])
+        if self.results.of("about") and self.results.one("about")["network"] != network:
+            raise ValueError(f"{output} has the results of another network; next: another --output")
+        if not self.results.of("about"):
+            self.results.add("about", **about(network, self.jpegs))
+
+    def measure(self) -> None:
+        """Everything that is not in the file yet.
+
+        Raises:
+            OutOfTimeError: there is no time left for it.
+        """
+        self.results.add("sitting", began=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        with ExitStack() as stack:
+            wanted = [side for side in self.sides if any(self.missing_turns(side)) or self.missing_latency(side)]
+            endpoints = {side: stack.enter_context(self.serve(side)) for side in wanted}
+            self.measure_turns(endpoints)
+            self.measure_latencies({side: endpoint for side, endpoint in endpoints.items() if side.kind == "ours"})
+        self.measure_costs()
+
+    def serve(self, side: Side) -> AbstractContextManager[Endpoint]:
+        """Start a side's server, for as long as the context lasts."""
+        tell(f"starting {side.key}")
+        repository = self.repositories["example" if side.kind == "example" else side.precision]
+        return served(side, repository, self.peers_python, self.folder / f"{side.key}.log")
+
+    def turns(self, side: Side) -> Iterator[tuple[int, int, str]]:
+        """Each turn of a side: round, concurrency, tool."""
+        first = "http" if side.kind in ("litserve", "fastapi", "bentoml") else "perf_analyzer"
+        for concurrency, rounds in self.rounds.items():
+            for number in range(1, rounds + 1):
+                yield number, concurrency, first
+                if side.kind == "ours" and concurrency == 32:
+                    yield number, concurrency, "client"
+
+    def missing_turns(self, side: Side) -> Iterator[tuple[int, int, str]]:
+        """Those that are not in the file."""
+        for number, concurrency, tool in self.turns(side):
+            if not self.results.of("turn", side=side.key, round=number, concurrency=concurrency, tool=tool):
+                yield number, concurrency, tool
+
+    def measure_turns(self, endpoints: dict[Side, Endpoint]) -> None:
+        """Keep one server busy at a time; every other round goes through them backwards."""
+        for number in range(1, max(self.rounds.values()) + 1):
+            for concurrency in self.rounds:
+                if concurrency == 32:
+                    self.measure_alone(number)
+                for side in list(endpoints)[:: 1 if number % 2 else -1]:
+                    for turn in self.missing_turns(side):
+                        if turn[:2] == (number, concurrency):
+                            self.measure_turn(side, endpoints[side], *turn)
+
+    def measure_turn(self, side: Side, endpoint: Endpoint, number: int, concurrency: int, tool: str) -> None:
+        """Measure and write one turn."""
+        self.check_time()
+        with endpoint.awake():
+            load = self.load(endpoint, tool, concurrency)
+        self.results.add_turn(Turn(side.key, tool, concurrency, number, load))
+        tell(f"round {number}, {concurrency} at once, {side.key} ({tool}): {load.images_per_s:.1f} images/s")
+
+    def load(self, endpoint: Endpoint, tool: str, concurrency: int) -> Load:
+        """Keep a server busy for one turn."""
+        seconds = self.share * TURN_S[concurrency]
+        if tool == "perf_analyzer":
+            address = endpoint.url.removeprefix("grpc://")
+            return perf_analyzer.measure(
+                self.program,
+                address,
+                self.input_data,
+                seconds=seconds,
+                concurrency=concurrency,
+                server_pid=endpoint.pid,
+            )
+        command = [sys.executable, str(Path(__file__).with_name("load.py")), endpoint.url, f"--seconds={seconds}"]
+        command += [f"--jpegs={self.folder / 'jpegs'}", f"--concurrency={concurrency}", f"--server-pid={endpoint.pid}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 90)
+        if done.returncode:
+            raise RuntimeError(f"the load on {endpoint.url} failed: {done.stdout}{done.stderr}")
+        return Load(**json.loads(done.stdout))
+
+    def measure_alone(self, number: int) -> None:
+        """The network and decoding, between the turns that they bound."""
+        seconds = self.share * ALONE_S
+        for precision in self.precisions():
+            self.measure_network(precision, (1, 32), number, seconds)
+        if not self.results.of("alone", work="decode", round=number):
+            size = NetworkAlone(self.networks["fp32"]).size
+            self.add_alone(decoded_per_s(self.jpegs, size, seconds), work="decode", round=number)
+
+    def measure_network(self, precision: str, batch_sizes: Sequence[int], number: int, seconds: float) -> None:
+        """The network alone at each size of the batch that is not in the file yet."""
+        network = NetworkAlone(self.networks[precision])
+        for batch_size in batch_sizes:
+            values: dict[str, str | int] = {"precision": precision, "batch_size": batch_size, "round": number}
+            if not self.results.of("alone", **values):
+                self.check_time()
+                self.add_alone(network.images_per_s(batch_size, seconds), work="network", **values)
+
+    def precisions(self) -> list[str]:
+        """Those of the sides that are measured."""
+        return list(dict.fromkeys(side.precision for side in self.sides))
+
+    def add_alone(self, images_per_s: float, **values: str | int) -> None:
+        """Write a rate of work without a server."""
+        self.results.add("alone", **values, images_per_s=images_per_s)
+        tell(f"alone, {' '.join(str(value) for value in values.values())}: {images_per_s:.1f} images/s")
+
+    def measure_latencies(self, endpoints: dict[Side, Endpoint]) -> None:
+        """One request at a time, through the server and in this process, in turns."""
+        for side, endpoint in endpoints.items():
+            if not self.missing_latency(side):
+                continue
+            self.check_time()
+            address, network = endpoint.url.removeprefix("grpc://"), NetworkAlone(self.networks[side.precision])
+            seconds = measure_latency(address, network, self.jpegs, rounds=LATENCY_ROUNDS, images=LATENCY_IMAGES)
+            in_process, server = map(spread, seconds)
+            self.results.add(
+                "latency", precision=side.precision, in_process=asdict(in_process), server=asdict(server),
+                ratio=server.p50 / in_process.p50,
+            )  # fmt: skip
+
+    def missing_latency(self, side: Side) -> bool:
+        """Whether the latency of one request at a time is to be compared and is not in the file."""
+        return side.kind == "ours" and not self.results.of("latency", precision=side.precision)
+
+    def measure_costs(self) -> None:
+        """How the cost grows with the batch and with the image, without a server."""
+        for precision in self.precisions():
+            self.measure_network(precision, BATCH_SIZES, 1, COST_S)
+        if self.results.of("size"):
+            return
+        size = NetworkAlone(self.networks["fp32"]).size
+        photograph = max(PHOTOGRAPHS.glob("*.jpg"), key=lambda path: path.stat().st_size)
+        for megapixels, path in write_sizes(photograph, self.folder / "sizes").items():
+            self.check_time()
+            seconds = decode_s(path, size, runs=5 if megapixels > 2 else 20)
+            self.results.add("size", megapixels=megapixels, bytes=path.stat().st_size, decode_s=seconds)
+
+    def measure_settings(self) -> None:
+        """Each peer with each of its settings, in FP32: what BEST in sides.py is chosen from."""
+        for kind in dict.fromkeys(side.kind for side in self.sides if side.kind in ALTERNATIVES):
+            side = next(side for side in self.sides if side.kind == kind)
+            for settings in ALTERNATIVES[kind]:
+                if self.results.of("setting", side=side.key, settings=json.dumps(settings)):
+                    continue
+                self.check_time()
+                with self.serve(replace(side, settings=settings)) as endpoint, endpoint.awake():
+                    tool = next(self.turns(side))[2]
+                    load = self.load(endpoint, tool, SWEEP_CONCURRENCY)
+                self.results.add("setting", side=side.key, settings=json.dumps(settings), load=asdict(load))
+                tell(f"{side.key} with {settings}: {load.images_per_s:.1f} images/s")
+
+    def check_time(self) -> None:
+        """Stop when the run has lasted long enough."""
+        if time.monotonic() > self.end_s:
+            raise OutOfTimeError
+
+
+def about(network: str, jpegs: list[Path]) -> dict:
+    """What was measured, and on what."""
+    return {
+        "network": network,
+        "cores": cores(),
+        "jpeg_size": SIZE,
+        "jpeg_bytes": asdict(spread([path.stat().st_size for path in jpegs])),
+        "machine": asdict(this_machine()),
+        "peer_settings": BEST,
+        "names": {side.key: f"{side.name}, {side.precision.upper()}" for side in all_sides()},
+    }
+
+
+def tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,48 @@
+"""Where preprocessing runs: the config's DEVICE parameter in, a GPU or none and the reason out.
+
+Called by model.py when the model loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .cuda_device import CudaDevice, DeviceError
+
+#: What DEVICE may say; the first is what a missing one means.
+DEVICES = ("cpu", "auto", "gpu")
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """The outcome.
+
+    Attributes:
+        gpu: None: images are preprocessed on the CPU.
+        reason: one sentence for the log.
+    """
+
+    gpu: CudaDevice | None
+    reason: str
+
+
+def choose_device(wanted: str, open_gpu: Callable[[], CudaDevice]) -> DeviceChoice:
+    """Open the GPU if it is wanted, or if it can be had and nothing else is wanted.
+
+    Args:
+        wanted: one of `DEVICES`; "auto" takes the GPU where there is one with its packages, else the CPU.
+        open_gpu: opens it, or raises DeviceError.
+
+    Raises:
+        DeviceError: "gpu", where that cannot be; the message is for the operator.
+    """
+    if wanted == "cpu":
+        return DeviceChoice(None, "on the CPU")
+    try:
+        gpu = open_gpu()
+    except Exception as error:  # DeviceError, or whatever CUDA's libraries raise on a GPU that is full or odd
+        if wanted == "gpu":
+            raise DeviceError(f"parameter DEVICE is 'gpu', but {error}") from error
+        return DeviceChoice(None, f"on the CPU, because {error}")
+    return DeviceChoice(gpu, f"on the GPU, {gpu.name}")
