@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-
 # mallopt(3); glibc's malloc.h.
 M_MMAP_THRESHOLD = -3
 OWN_MAPPING_BYTES = 1 << 20
