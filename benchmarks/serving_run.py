@@ -140,10 +140,17 @@ class Run:
                             self.measure_turn(side, endpoints[side], *turn)
 
     def measure_turn(self, side: Side, endpoint: Endpoint, number: int, concurrency: int, tool: str) -> None:
-        """Measure and write one turn."""
+        """Measure and write one turn; one in which a peer refuses requests is left out."""
         self.check_time()
-        with endpoint.awake():
-            load = self.load(endpoint, tool, concurrency)
+        try:
+            with endpoint.awake():
+                load = self.load(endpoint, tool, concurrency)
+        except RuntimeError as error:  # perf_analyzer's, too
+            if side.kind == "ours":
+                raise
+            reason = str(error).strip().splitlines()[-1]  # a peer that cannot keep up does not end the others' run
+            tell(f"round {number}, {concurrency} at once, {side.key} ({tool}): failed and left out: {reason}")
+            return
         self.results.add_turn(Turn(side.key, tool, concurrency, number, load))
         tell(f"round {number}, {concurrency} at once, {side.key} ({tool}): {load.images_per_s:.1f} images/s")
 
