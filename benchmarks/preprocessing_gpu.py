@@ -6,7 +6,7 @@
 
 Each part prints its figures as it has them, one JSON object a line, and a part that fails leaves the others:
 
-* decode: nvImageCodec alone, several settings and batch sizes, and torchvision's nvJPEG where it is installed
+* decode: nvJPEG alone, on JPEG engines and on CUDA cores; nvImageCodec and torchvision where they are installed
 * path: headers, decoding and the kernel together; and the kernel alone
 * fidelity: the pixels against the CPU path's
 * corruption: 1,200 batches of random composition against known answers, half of them beside other work on the GPU
@@ -130,6 +130,7 @@ def measurements(part: str, jpegs: list[bytes], options: argparse.Namespace) -> 
 
     if part == "decode":
         yield from rates.decode_only(jpegs, options.rate_seconds)
+        yield from optional(lambda: rates.nvimgcodec_decode_only(jpegs, options.rate_seconds))
         yield from optional(lambda: rates.torchvision_decode_only(jpegs, options.rate_seconds))
     elif part == "path":
         yield from rates.whole_path(jpegs, options.rate_seconds)
@@ -160,12 +161,14 @@ def serving(options: argparse.Namespace) -> Iterator[Figures]:
         few = [Question(1), Question(16), Question(4, images=8), Question(16, shared_memory=True)]
         plan = [(Setting("cpu", instances), few) for instances in options.instances]
     else:
-        few = [Question(1), Question(256), Question(64, images=8), Question(64, images=8, shared_memory=True)]
-        all_questions = [*few, Question(64), Question(512), Question(256, shared_memory=True)]
-        most = max(options.instances)
-        plan = [(Setting("gpu", most), all_questions), (Setting("gpu", most, hand_over="host"), few)]
-        plan += [(Setting("gpu", instances), few) for instances in options.instances if instances != most]
-        plan += [(Setting("auto", most), few[:2])]
+        few = [Question(1), Question(64), Question(256)]
+        all_questions = [*few, Question(512), Question(64, images=8), Question(32, images=32)]
+        all_questions += [Question(256, shared_memory=True), Question(64, images=8, shared_memory=True)]
+        first, *others = options.instances
+        plan = [(Setting("gpu", first), all_questions), (Setting("gpu", first, hand_over="device"), few)]
+        most = [Question(512), Question(32, images=32)]
+        plan += [(Setting("gpu", instances), [*few, *most]) for instances in others]
+        plan += [(Setting("cpu", len(cores) - len(generator)), few)]
     for setting, questions in plan:
         with tempfile.TemporaryDirectory(prefix="alexnet-preprocessing-") as name:
             folder = Path(name)

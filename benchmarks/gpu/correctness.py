@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from gpu.preprocess_model import gpu_preprocessor, open_device, pixels_on_cpu
+from gpu.preprocess_model import gpu_preprocessor, model_module, open_device, pixels_on_cpu
+from gpu.rates import SETTINGS
 from PIL import Image
 
 BATCH = 64
@@ -20,11 +21,15 @@ CORRUPT_MEAN = 1.0
 LOAD_SIDE = 4096
 
 
+def gpu_header(image: bytes) -> Any:
+    return model_module("jpeg_header").gpu_header(image)
+
+
 def variants(jpegs: Sequence[bytes]) -> list[bytes]:
-    """The images themselves, and smaller, larger, grey and progressive ones: memory is reused at other sizes."""
+    """The images themselves, and smaller, larger and grey ones: memory is reused at other sizes."""
     images = list(jpegs)
     for number, (side, options) in enumerate(
-        [(120, {}), (333, {"subsampling": 0}), (800, {"quality": 60}), (1500, {"progressive": True}), (2400, {})]
+        [(120, {}), (333, {"subsampling": 0}), (800, {"quality": 60}), (1500, {"restart_marker_blocks": 8}), (2400, {})]
     ):
         with Image.open(io.BytesIO(jpegs[number % len(jpegs)])) as image:
             for mode in ("RGB", "L"):
@@ -35,11 +40,11 @@ def variants(jpegs: Sequence[bytes]) -> list[bytes]:
 
 
 def fidelity(jpegs: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-    """Differences from the CPU path, of 255, over images; for nearest and for interpolated chroma."""
-    images = variants(jpegs)
+    """Differences from the CPU path, of 255, over images; by the engines and by CUDA's cores."""
+    images = [image for image in variants(jpegs) if gpu_header(image)]
     expected = np.stack([pixels_on_cpu(image) for image in images]).astype(int)
-    for setting, options in {"chroma as the decoder likes": "", "fancy upsampling": ":fancy_upsampling=1"}.items():
-        device = open_device(threads=4, decoder_options=options)
+    for setting, options in SETTINGS.items():
+        device = open_device(**options)
         gpu = gpu_preprocessor(device)
         pixels, refused = gpu(images, [gpu.header(image) for image in images])
         done = [row for row in range(len(images)) if row not in refused]
@@ -55,8 +60,8 @@ def corruption(jpegs: Sequence[bytes], batches: int) -> Iterator[dict[str, Any]]
     """Batches of random composition, each compared with the known answers; every other one beside other work."""
     import torch
 
-    images = variants(jpegs)
-    device = open_device(threads=4)
+    images = [image for image in variants(jpegs) if gpu_header(image)]
+    device = open_device()
     gpu = gpu_preprocessor(device)
     headers = [gpu.header(image) for image in images]
     known, taken = [], []

@@ -7,7 +7,6 @@ preprocessing_gpu.py.
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,13 +15,8 @@ import numpy as np
 from gpu.preprocess_model import gpu_preprocessor, open_device
 
 BATCHES = (16, 64, 256)
-#: The decoder's settings that are compared: share of the hardware's engines, CPU threads, decoders side by side.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "engines alone": {"hardware_load": 1.0, "threads": 4},
-    "engines 0.8, the rest by CUDA": {"hardware_load": 0.8, "threads": 8},
-    "no engines": {"hardware_load": 0.0, "threads": 8},
-    "engines alone, two decoders": {"hardware_load": 1.0, "threads": 4, "decoders": 2},
-}
+#: How this project's use of nvJPEG is set.
+SETTINGS: dict[str, dict[str, Any]] = {"nvJPEG, JPEG engines": {}, "nvJPEG, CUDA cores": {"engines": False}}
 
 Figures = dict[str, Any]
 
@@ -44,37 +38,51 @@ def calls_per_s(work: Callable[[], object], seconds: float) -> float:
     return calls / elapsed
 
 
-def together_per_s(works: Sequence[Callable[[], object]], seconds: float) -> float:
-    """Call several things for that long, each on a thread of its own."""
-    rates = [0.0] * len(works)
-
-    def measure(number: int) -> None:
-        rates[number] = calls_per_s(works[number], seconds)
-
-    threads = [threading.Thread(target=measure, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(rates)
-
-
 def decode_only(jpegs: Sequence[bytes], seconds: float) -> Iterator[Figures]:
-    """NVImageCodec alone, images on the device and complete."""
+    """The model's decoder alone, images on the device and complete."""
     for setting, options in SETTINGS.items():
-        options = dict(options)
-        devices = [open_device(**options) for _ in range(options.pop("decoders", 1))]
-        for size in BATCHES:
+        device = open_device(**options)
+        for size in (1, *BATCHES):
             images = batch_of(jpegs, size)
 
-            def decode(device: Any, images: list[bytes] = images) -> None:
+            def decode(device: Any = device, images: list[bytes] = images) -> None:
                 decoded = device.decode(images)
                 device.synchronize()
                 assert None not in decoded, "an image was refused"
 
-            works = [lambda device=device, decode=decode: decode(device) for device in devices]
-            rate = together_per_s(works, seconds) * size
-            yield {"what": "decode only", "setting": setting, "batch": size, "images_per_s": rate}
+            yield decoding(setting, size, calls_per_s(decode, seconds) * size)
+
+
+def decoding(setting: str, size: int, images_per_s: float) -> Figures:
+    return {"what": "decode only", "setting": setting, "batch": size, "images_per_s": images_per_s}
+
+
+def nvimgcodec_decode_only(jpegs: Sequence[bytes], seconds: float) -> Iterator[Figures]:
+    """NVImageCodec, for comparison, where it is installed."""
+    import cupy
+    from nvidia import nvimgcodec
+
+    kinds, stream = nvimgcodec.BackendKind, cupy.cuda.Stream(non_blocking=False)
+    pool = cupy.cuda.runtime.deviceGetDefaultMemPool(0)  # or each synchronisation gives its memory back to the driver
+    cupy.cuda.runtime.memPoolSetAttribute(pool, cupy.cuda.runtime.cudaMemPoolAttrReleaseThreshold, 1 << 30)
+    for load in (1.0, 0.8):
+        backends = [nvimgcodec.Backend(kinds.HW_GPU_ONLY, load_hint=load), nvimgcodec.Backend(kinds.GPU_ONLY)]
+        decoder = nvimgcodec.Decoder(max_num_cpu_threads=8, backends=backends)
+        for size in BATCHES:
+            images = batch_of(jpegs, size)
+
+            def decode(decoder: Any = decoder, images: list[bytes] = images) -> list[Any]:
+                decoded = decoder.decode(images, cuda_stream=stream.ptr)
+                stream.synchronize()
+                return decoded
+
+            def find(decode: Callable[[], list[Any]] = decode) -> None:
+                for image in decode():  # where a kernel finds the pixels
+                    image.__cuda_array_interface__  # noqa: B018
+
+            setting = f"nvImageCodec, engines {load}"
+            yield decoding(setting, size, calls_per_s(decode, seconds) * size)
+            yield decoding(f"{setting}, with addresses", size, calls_per_s(find, seconds) * size)
 
 
 def torchvision_decode_only(jpegs: Sequence[bytes], seconds: float) -> Iterator[Figures]:
@@ -90,13 +98,12 @@ def torchvision_decode_only(jpegs: Sequence[bytes], seconds: float) -> Iterator[
             decode_jpeg(images, device="cuda")
             torch.cuda.synchronize()
 
-        rate = calls_per_s(decode, seconds) * size
-        yield {"what": "decode only", "setting": "torchvision", "batch": size, "images_per_s": rate}
+        yield decoding("torchvision", size, calls_per_s(decode, seconds) * size)
 
 
 def whole_path(jpegs: Sequence[bytes], seconds: float) -> Iterator[Figures]:
     """The model's GPU path: headers, decoding, the kernel, complete; and copied to the host besides."""
-    device = open_device(threads=4)
+    device = open_device()
     gpu = gpu_preprocessor(device)
     for size in (1, *BATCHES):
         images = batch_of(jpegs, size)

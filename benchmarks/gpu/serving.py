@@ -29,6 +29,8 @@ WINDOWS = 3
 TIMEOUT_S = 90
 #: Pixels of requests in flight stay on the GPU: 150 KB each, many hundreds of them.
 CUDA_POOL = "--cuda-memory-pool-byte-size=0:1073741824"
+#: Requests that keep their memory instead of giving it back after each image; the default is 8.
+REQUEST_POOL = "--grpc-infer-allocation-pool-size=512"
 PINNED_POOL = "--pinned-memory-pool-byte-size=1073741824"
 
 
@@ -40,12 +42,15 @@ class Setting:
         device: the config's DEVICE.
         instances: processes.
         hand_over: the config's HAND_OVER.
+        stand_ins: processes of the stand-in. A plan needs one, in Triton's own process; each of these takes a core to
+            copy pixels between processes.
         max_batch: largest batch of both models.
     """
 
     device: str
     instances: int
-    hand_over: str = "device"
+    hand_over: str = "host"
+    stand_ins: int = 3
     max_batch: int = 64
 
     def __str__(self) -> str:
@@ -82,7 +87,9 @@ def write_repository(folder: Path, setting: Setting, stand_in_device: str) -> No
     alexnet = read_config(folder, "alexnet")
     alexnet.backend, alexnet.default_model_filename = "python", "model.py"
     alexnet.ClearField("model_warmup")
-    alexnet.instance_group[0].CopyFrom(pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_CPU, count=1))
+    alexnet.instance_group[0].CopyFrom(
+        pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_CPU, count=setting.stand_ins)
+    )
     alexnet.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
     alexnet.parameters["STAND_IN_DEVICE"].string_value = stand_in_device
     alexnet.parameters["WEIGHTS"].string_value = WEIGHTS
@@ -118,7 +125,7 @@ def measure_serving(
     write_input_data(list(jpegs), input_data)
     everything = os.sched_getaffinity(0)
     os.sched_setaffinity(0, everything - generator_cores or everything)
-    flags = [CUDA_POOL, PINNED_POOL] if stand_in_device == "cuda" else []
+    flags = [CUDA_POOL, PINNED_POOL, REQUEST_POOL] if stand_in_device == "cuda" else []
     try:
         with running_server(folder / "models", triton_flags=flags, log=folder / "triton.log") as server:
             for question in questions:

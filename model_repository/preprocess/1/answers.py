@@ -6,6 +6,7 @@ Called by model.py, and by gpu_requests.py for requests that the CPU has a share
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -30,12 +31,18 @@ class Answer:
         self, request_index: int, request: pb_utils.InferenceRequest, image_count: int, pixels_shape: tuple
     ) -> None:
         self.request_index = request_index
-        self.pixels = np.empty((image_count, *pixels_shape), np.uint8)
+        self.image_count = image_count
+        self._pixels_shape = pixels_shape
         self._request = request
         self._sender: pb_utils.InferenceResponseSender | None = None
         self._faults: list[Exception | None] = [None] * image_count
         self._missing = image_count
         self._lock = threading.Lock()
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(N, S, S, 3) uint8, to be written to; made when the CPU has a share in them."""
+        return np.empty((self.image_count, *self._pixels_shape), np.uint8)
 
     def take_over(self) -> None:
         """Send the response from here instead of returning it; to be said before `execute` returns.

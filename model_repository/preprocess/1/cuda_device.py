@@ -1,4 +1,4 @@
-"""The GPU of the preprocess model: nvImageCodec decodes, CuPy holds memory and launches the kernel.
+"""The GPU of the preprocess model: nvJPEG decodes, CuPy holds memory and launches the kernel.
 
 Called by model.py, which opens one device per process; gpu_preprocessing.py uses it. The packages are imported when
 a device is opened: a server without a GPU needs none of them (docker/requirements-server.txt lists them).
@@ -19,16 +19,16 @@ import numpy as np
 from PIL import Image
 
 from .gpu_preprocessing import DecodedImage
+from .nvjpeg import NvJpeg, NvJpegError
 
 KERNEL = Path(__file__).with_name("crop_resize.cu")
 # As in crop_resize.cu.
 TILE_WIDTH, TILE_HEIGHT, WEIGHT_BYTES = 32, 8, 4
 # A tile has as many pixels.
 BLOCK_THREADS = 256
-# The decoder takes an image's memory from CUDA's pool, which gives everything back to the driver at each
-# synchronisation unless it may keep some: 256 decoded photographs of a megapixel, or two batches of small ones.
-KEPT_POOL_BYTES = 1 << 30
-PACKAGES = {"cupy": "cupy-cuda13x", "nvidia.nvimgcodec": "nvidia-nvimgcodec-cu13"}
+# Decoded images begin at multiples of it, as memory from CUDA's own allocator does.
+ALIGNMENT_BYTES = 256
+PACKAGES = {"cupy": "cupy-cuda13x"}
 INSTALL = "pip install --requirement docker/requirements-server.txt"
 
 
@@ -42,52 +42,24 @@ class CudaDevice:
     Args:
         crop_size: side S of the pixels.
         device_id: which GPU, as CUDA counts them.
-        threads: the decoder's CPU threads, which parse headers and do progressive JPEGs' Huffman codes.
-        hardware_load: share of each batch for the GPU's JPEG engines, where it has any.
-        decoder_options: nvImageCodec's, such as ":fancy_upsampling=1".
+        engines: use the GPU's JPEG engines, if it has any; otherwise CUDA's cores decode.
 
     Raises:
         DeviceError: no GPU, a package or a library is missing, or nothing can be decoded.
     """
 
-    def __init__(
-        self,
-        crop_size: int,
-        *,
-        device_id: int = 0,
-        threads: int = 1,
-        hardware_load: float = 1.0,
-        decoder_options: str = "",
-    ) -> None:
+    def __init__(self, crop_size: int, *, device_id: int = 0, engines: bool = True) -> None:
         self._crop_size = crop_size
         self._cupy = cupy = import_package("cupy")
         require_device(cupy, device_id)
-        self._nvimgcodec = nvimgcodec = import_package("nvidia.nvimgcodec")
         self._device = cupy.cuda.Device(device_id)
         with self._device:
             # A stream that waits for the default one: there Triton's process copies the last batch's pixels, whose
             # memory comes back for this one's.
             self._stream = cupy.cuda.Stream(non_blocking=False)
-            keep_freed_memory(cupy, device_id)
             self._kernel = compile_kernel(cupy)
-            kinds = nvimgcodec.BackendKind
-            # Not nvImageCodec's own CPU decoders: what they would take goes to the model's CPU path.
-            self._decoder = nvimgcodec.Decoder(
-                device_id=device_id,
-                max_num_cpu_threads=threads,
-                backends=[
-                    nvimgcodec.Backend(kinds.HW_GPU_ONLY, load_hint=hardware_load),
-                    nvimgcodec.Backend(kinds.GPU_ONLY),
-                    nvimgcodec.Backend(kinds.HYBRID_CPU_GPU),
-                ],
-                options=decoder_options,
-            )
-        # As stored: the kernel turns the crop, which is smaller than the image.
-        self._params = nvimgcodec.DecodeParams(
-            apply_exif_orientation=False,
-            color_spec=nvimgcodec.ColorSpec.SRGB,
-            sample_format=nvimgcodec.SampleFormat.I_RGB,
-        )
+            self._decoder = open_decoder(engines=engines)
+        self._decoded = None
         self._host: np.ndarray | None = None
         self._require_decoding()
 
@@ -101,13 +73,40 @@ class CudaDevice:
         with self._device, self._stream:
             return self._cupy.empty((count, self._crop_size, self._crop_size, 3), np.uint8)
 
+    @property
+    def jpeg_engines(self) -> int:
+        """How many of the GPU's JPEG engines decode; 0: CUDA's cores do."""
+        return self._decoder.engines
+
     def decode(self, jpegs: Sequence[bytes]) -> list[DecodedImage | None]:
-        """Decode JPEGs together; None for those that cannot be decoded. In the stream's order."""
-        streams = [self._code_stream(jpeg) for jpeg in jpegs]
-        readable = [stream for stream in streams if stream is not None]
+        """Decode JPEGs together, where the last ones were; None for those that the decoder does not take.
+
+        Raises:
+            NvJpegError: one of them cannot be decoded, and so none was.
+        """
         with self._device:
-            images = iter(self._decoder.decode(readable, params=self._params, cuda_stream=self._stream.ptr))
-        return [None if stream is None else decoded_image(next(images)) for stream in streams]
+            sizes = [self._decoder.size(jpeg) for jpeg in jpegs]
+            taken = np.array([size for size in sizes if size is not None], np.int64).reshape(-1, 2)
+            pitches_bytes = 3 * taken[:, 0]
+            ends = np.cumsum(-(pitches_bytes * taken[:, 1]) // ALIGNMENT_BYTES * -ALIGNMENT_BYTES)
+            if not len(ends):
+                return [None] * len(jpegs)
+            memory = self._empty_memory(int(ends[-1]))
+            addresses = memory.data.ptr + np.concatenate([[0], ends[:-1]])
+            wanted = [jpeg for jpeg, size in zip(jpegs, sizes, strict=True) if size is not None]
+            self._decoder.decode(wanted, addresses, pitches_bytes, self._stream.ptr)
+        images = map(decoded_image, addresses.tolist(), taken.tolist())
+        return [None if size is None else next(images) for size in sizes]
+
+    def _empty_memory(self, count_bytes: int) -> Any:
+        """Memory for decoded images, black: what a damaged file leaves unwritten is not the last caller's picture."""
+        if self._decoded is None or self._decoded.size < count_bytes:
+            self._decoded = None  # goes back before the larger one is taken
+            self._decoded = self._cupy.empty(count_bytes, np.uint8)
+        memory = self._decoded[:count_bytes]
+        memory.data.memset_async(0, count_bytes, self._stream)
+        self._stream.synchronize()  # the decoder does not wait for the stream
+        return memory
 
     def crop_resize(self, crops: np.ndarray, pixels: Any, max_taps: int) -> None:
         """Write the crops, (M,) of dtype CROP, into their rows of `pixels`."""
@@ -136,23 +135,29 @@ class CudaDevice:
         self._stream.synchronize()
         return copy
 
-    def _code_stream(self, jpeg: bytes) -> Any | None:
-        try:
-            return self._nvimgcodec.CodeStream(jpeg)
-        except Exception:  # it raises what its parser meets; the CPU says what is wrong with the file
-            return None
-
     def _require_decoding(self) -> None:
         """Decode an image: without nvJPEG's library the decoder is made, but decodes nothing."""
         jpeg = io.BytesIO()
         Image.new("RGB", (64, 64)).save(jpeg, "JPEG")
-        decoded = self.decode([jpeg.getvalue()])
+        try:
+            decoded = self.decode([jpeg.getvalue()])
+        except NvJpegError as error:
+            raise DeviceError(f"nvJPEG decodes nothing on {self.name} ({error}); next: {INSTALL}") from error
         self.synchronize()
         if decoded[0] is None:
-            raise DeviceError(
-                f"nvImageCodec decodes no JPEG on {self.name}; nvJPEG's library is missing or does not fit the driver; "
-                f"next: {INSTALL}"
-            )
+            raise DeviceError(f"nvJPEG takes no JPEG on {self.name}; next: {INSTALL}")
+
+
+def open_decoder(*, engines: bool) -> NvJpeg:
+    """Open nvJPEG on the current GPU.
+
+    Raises:
+        DeviceError: the library is missing or does not fit the driver.
+    """
+    try:
+        return NvJpeg(engines=engines)
+    except (OSError, NvJpegError) as error:
+        raise DeviceError(f"nvJPEG cannot be used ({error}); next: {INSTALL}") from error
 
 
 def import_package(name: str) -> Any:
@@ -182,13 +187,6 @@ def require_device(cupy: Any, device_id: int) -> None:
         raise DeviceError(f"GPU {device_id} was asked for, and there are {count}; next: nvidia-smi")
 
 
-def keep_freed_memory(cupy: Any, device_id: int) -> None:
-    """Let CUDA's own pool keep what the decoder frees, see `KEPT_POOL_BYTES`."""
-    runtime = cupy.cuda.runtime
-    pool = runtime.deviceGetDefaultMemPool(device_id)
-    runtime.memPoolSetAttribute(pool, runtime.cudaMemPoolAttrReleaseThreshold, KEPT_POOL_BYTES)
-
-
 def compile_kernel(cupy: Any) -> Any:
     """Compile crop_resize.cu for the current GPU.
 
@@ -215,11 +213,7 @@ def load_compiler() -> None:
             return
 
 
-def decoded_image(image: Any | None) -> DecodedImage | None:
-    """What the kernel needs to know of an nvImageCodec image, None where it could not be decoded."""
-    if image is None:
-        return None
-    array = image.__cuda_array_interface__
-    height, width, channels = array["shape"]
-    pitch_bytes = array["strides"][0] if array.get("strides") else width * channels
-    return DecodedImage(array["data"][0], pitch_bytes, width, height, owner=image)
+def decoded_image(address: int, size: tuple[int, int]) -> DecodedImage:
+    """What the kernel needs to know of an image whose lines follow each other."""
+    width, height = size
+    return DecodedImage(address, 3 * width, width, height)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .cuda_device import CudaDevice, DeviceError
 
 #: What DEVICE may say; the first is what a missing one means.
-DEVICES = ("cpu", "auto", "gpu")
+DEVICES = ("auto", "cpu", "gpu")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def choose_device(wanted: str, open_gpu: Callable[[], CudaDevice]) -> DeviceChoi
     """Open the GPU if it is wanted, or if it can be had and nothing else is wanted.
 
     Args:
-        wanted: one of `DEVICES`; "auto" takes the GPU where there is one with its packages, else the CPU.
+        wanted: one of `DEVICES`; "auto" takes the GPU where there is one with JPEG engines and packages, else the CPU.
         open_gpu: opens it, or raises DeviceError.
 
     Raises:
@@ -45,4 +45,6 @@ def choose_device(wanted: str, open_gpu: Callable[[], CudaDevice]) -> DeviceChoi
         if wanted == "gpu":
             raise DeviceError(f"parameter DEVICE is 'gpu', but {error}") from error
         return DeviceChoice(None, f"on the CPU, because {error}")
-    return DeviceChoice(gpu, f"on the GPU, {gpu.name}")
+    if wanted == "auto" and not gpu.jpeg_engines:
+        return DeviceChoice(None, f"on the CPU, because {gpu.name} has no JPEG engines, and its CUDA cores are slower")
+    return DeviceChoice(gpu, f"on the GPU, {gpu.name}, {gpu.jpeg_engines or 'no'} JPEG engines")

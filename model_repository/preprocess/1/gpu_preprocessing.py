@@ -38,13 +38,12 @@ MAX_TAPS = 256
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image in the device's memory: (height, width, 3) uint8, RGB, as stored; `owner` keeps it there."""
+    """An image in the device's memory: (height, width, 3) uint8, RGB, as stored."""
 
     address: int
     pitch_bytes: int
     width: int
     height: int
-    owner: Any
 
 
 class Device(Protocol):
@@ -54,7 +53,7 @@ class Device(Protocol):
         """(count, S, S, 3) uint8 on the device, of any content."""
 
     def decode(self, jpegs: Sequence[bytes]) -> list[DecodedImage | None]:
-        """The JPEGs' pixels, None for those that the decoder refuses."""
+        """The JPEGs' pixels, there until the next call; None for those that the decoder refuses."""
 
     def crop_resize(self, crops: np.ndarray, pixels: Any, max_taps: int) -> None:
         """Write the crops, (M,) of dtype CROP, into their rows of `pixels`."""
@@ -113,11 +112,18 @@ class GpuPreprocessor:
         return pixels, refused
 
     def _preprocess(self, jpegs: Sequence[bytes], headers: Sequence[JpegHeader], rows: range, pixels: Any) -> set[int]:
-        """Decode some images together and write their rows; return those that the decoder refused."""
+        """Decode some images together and write their rows; return those that the decoder refused.
+
+        The decoder fails for all or none, so the images beside one that it fails for are decoded again, in halves.
+        """
         try:
             decoded = self.device.decode([jpegs[row] for row in rows])
-        except Exception as fault:  # out of memory, say: the CPU needs none of the GPU's
-            self._warn(f"the GPU's decoder failed for {len(rows)} images, which the CPU decodes: {fault!r}")
+        except Exception as fault:  # one damaged file, or out of memory, say: the CPU needs none of the GPU's
+            if len(rows) > 1:
+                middle = rows.start + len(rows) // 2
+                halves = range(rows.start, middle), range(middle, rows.stop)
+                return set().union(*(self._preprocess(jpegs, headers, half, pixels) for half in halves))
+            self._warn(f"the GPU's decoder failed for an image, which the CPU decodes: {fault!r}")
             return set(rows)
         crops = []
         refused = set()
@@ -129,8 +135,8 @@ class GpuPreprocessor:
                 crops.append(self._crop(image, headers[row].orientation, row))
         if crops:
             self.device.crop_resize(np.array(crops, CROP), pixels, max(self._taps(headers[row]) for row in rows))
-        # Triton copies the pixels on a stream of its own; the decoded images are about to be freed; and on Hopper the
-        # next decoding would not wait for what is queued, but write into memory that is in use (pytorch/vision#9606).
+        # Triton copies the pixels on a stream of its own, and the next decoding would not wait for what is queued, but
+        # write over images that the kernel still reads (see nvjpeg.py).
         self.device.synchronize()
         return refused
 

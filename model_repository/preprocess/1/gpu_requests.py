@@ -58,7 +58,7 @@ def answer_on_gpu(
     responses = {}
     for rows in rows_by_request(jobs):
         answer = jobs[rows.start].answer
-        if len(rows) == len(answer.pixels) and refused.isdisjoint(rows):
+        if len(rows) == answer.image_count and refused.isdisjoint(rows):
             own = (pixels if host is None else host)[rows.start : rows.stop]
             responses[answer.request_index] = pb_utils.InferenceResponse([pixels_tensor(own)])
             continue

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from PIL import Image, JpegImagePlugin  # noqa: F401  (the plugin registers itself)
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-#: Baseline, extended and progressive frames with Huffman codes; arithmetic and lossless ones are left to libjpeg.
-DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+#: Baseline and extended frames with Huffman codes; the GPU's JPEG engines do no progressive ones.
+DECODED_FRAMES = frozenset({0xC0, 0xC1})
 #: All frame headers: 0xC0 to 0xCF without tables (DHT, JPG, DAC).
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 SCAN, APP1, APP14 = 0xDA, 0xE1, 0xEE
@@ -49,14 +49,14 @@ def gpu_header(image_bytes: bytes) -> JpegHeader | None:
     """Read the header of a JPEG that the GPU's decoder gives the same colours for as libjpeg.
 
     Returns:
-        None for everything else: other formats, CMYK, files that hold RGB itself, more than 8 bits, lossless or
-        arithmetic coding, and files that do not end where a JPEG ends, which are truncated or have something after
-        the image. Whether such a file is an image at all is the CPU's to say.
+        None for everything else: other formats, CMYK, files that hold RGB itself, more than 8 bits, progressive,
+        lossless or arithmetic coding, and files that do not end where a JPEG ends, which are truncated or have
+        something after the image. Whether such a file is an image at all is the CPU's to say.
     """
     if not image_bytes.startswith(START) or not image_bytes.endswith(END):
         return None
     frame = adobe_transform = None
-    has_app1 = False
+    has_app1 = has_scan = False
     position, size = 2, len(image_bytes)
     while position + 4 <= size:
         if image_bytes[position] != 0xFF:
@@ -69,6 +69,7 @@ def gpu_header(image_bytes: bytes) -> JpegHeader | None:
             position += 2
             continue
         if marker == SCAN:
+            has_scan = True
             break
         length = int.from_bytes(image_bytes[position + 2 : position + 4], "big")
         segment = image_bytes[position + 4 : position + 2 + length]
@@ -83,7 +84,7 @@ def gpu_header(image_bytes: bytes) -> JpegHeader | None:
         elif marker == APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
             adobe_transform = segment[11]
         position += 2 + length
-    if frame is None or len(frame) < 6 or not is_grey_or_ycc(frame, adobe_transform):
+    if not has_scan or frame is None or len(frame) < 6 or not is_grey_or_ycc(frame, adobe_transform):
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     if not width or not height:

@@ -4,7 +4,7 @@ Loaded by Triton's Python backend, one process per instance. S comes from the co
 thought to be resized first from its parameters; what happens to one image is in image_preprocessing.py.
 
 Config parameters: RESIZE_SHORT_SIDE (required), DECODE_THREADS (default: this instance's share of the
-cores), MAX_IMAGE_PIXELS, DEVICE (cpu, auto or gpu; default: cpu) and HAND_OVER (host or device: where the GPU's
+cores), MAX_IMAGE_PIXELS, DEVICE (auto, cpu or gpu; default: auto) and HAND_OVER (host or device: where the GPU's
 pixels are handed to Triton; default: host).
 """
 
@@ -76,10 +76,10 @@ class TritonPythonModel:
         self.executor = ThreadPoolExecutor(threads, "decode") if threads > 1 else None
         return_freed_memory()
         self.large_images = LargeImages(threads, decoding_bytes=DECODING_BYTES, waiting_bytes=WAITING_BYTES)
-        self.gpu = self.open_gpu(config, args, threads)
+        self.gpu = self.open_gpu(config, args)
         self.to_host = one_of(config, "HAND_OVER", ("host", "device")) == "host"
 
-    def open_gpu(self, config: dict, args: dict[str, str], threads: int) -> GpuPreprocessor | None:
+    def open_gpu(self, config: dict, args: dict[str, str]) -> GpuPreprocessor | None:
         """Choose between CPU and GPU and say so in the server's log; None is the CPU.
 
         Raises:
@@ -89,9 +89,7 @@ class TritonPythonModel:
         device_id = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else 0
         wanted = one_of(config, "DEVICE", DEVICES)
         try:
-            choice = choose_device(
-                wanted, lambda: CudaDevice(self.pixels_shape[0], device_id=device_id, threads=threads)
-            )
+            choice = choose_device(wanted, lambda: CudaDevice(self.pixels_shape[0], device_id=device_id))
         except DeviceError as error:
             raise pb_utils.TritonModelException(f"preprocess/config.pbtxt: {error}") from error
         pb_utils.Logger.log_info(f"{args['model_instance_name']}: {choice.reason}")

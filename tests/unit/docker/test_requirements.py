@@ -44,7 +44,7 @@ def test_server_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
     versions = resolved_versions(SERVER_REQUIREMENTS, tmp_path)
 
     assert sorted(versions) == [
-        "cupy-cuda13x", "fastrlock", "numpy", "nvidia-cuda-nvrtc", "nvidia-nvimgcodec-cu13", "nvidia-nvjpeg", "pillow",
+        "cupy-cuda13x", "fastrlock", "numpy", "nvidia-cuda-nvrtc", "nvidia-nvjpeg", "pillow",
     ]  # fmt: skip
     assert versions["numpy"].startswith("1.")
     assert f"pillow=={versions['pillow']}" in SERVER_REQUIREMENTS.read_text()
@@ -96,5 +96,5 @@ def test_server_requirements_name_the_packages_that_a_gpu_is_opened_with() -> No
 
     required = SERVER_REQUIREMENTS.read_text()
 
-    assert set(packages) == {"cupy", "nvidia.nvimgcodec"}
+    assert set(packages) == {"cupy"}
     assert [package for package in packages.values() if f"\n{package}==" not in required] == []

@@ -77,6 +77,7 @@ class HostDevice:
     Attributes:
         calls: what was asked for, in order.
         refuse: JPEGs that this decoder refuses.
+        fail: JPEGs that it fails for, and then for all that were to be decoded with them.
     """
 
     def __init__(self, kernel: ctypes.CDLL, crop_size: int = 224) -> None:
@@ -84,12 +85,17 @@ class HostDevice:
         self._crop_size = crop_size
         self.calls: list[str] = []
         self.refuse: set[bytes] = set()
+        self.fail: set[bytes] = set()
+        self._decoded: list[np.ndarray] = []
 
     def empty_pixels(self, count: int) -> np.ndarray:
         return np.full((count, self._crop_size, self._crop_size, 3), 99, np.uint8)
 
     def decode(self, jpegs: Sequence[bytes]) -> list[Any]:
         self.calls.append(f"decode {len(jpegs)}")
+        if self.fail.intersection(jpegs):
+            raise RuntimeError("nvjpegDecodeBatched answered status 3")
+        self._decoded.clear()
         return [None if jpeg in self.refuse else self._decode(jpeg) for jpeg in jpegs]
 
     def _decode(self, jpeg: bytes) -> Any:
@@ -99,7 +105,8 @@ class HostDevice:
         padded = np.full((height, 3 * width + 37), 255, np.uint8)
         padded[:, : 3 * width] = decoded.reshape(height, -1)
         address, pitch_bytes = padded.ctypes.data, padded.strides[0]
-        return model_module("gpu_preprocessing").DecodedImage(address, pitch_bytes, width, height, owner=padded)
+        self._decoded.append(padded)
+        return model_module("gpu_preprocessing").DecodedImage(address, pitch_bytes, width, height)
 
     def crop_resize(self, crops: np.ndarray, pixels: np.ndarray, max_taps: int) -> None:
         self.calls.append(f"crop_resize {len(crops)}")

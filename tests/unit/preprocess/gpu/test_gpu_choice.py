@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-CARD = SimpleNamespace(name="Some GPU")
+CARD = SimpleNamespace(name="Some GPU", jpeg_engines=7)
 
 
 def unavailable(model: Callable[[str], ModuleType]) -> Callable[[], Any]:
@@ -33,7 +33,16 @@ def test_cpu_does_not_look_for_a_gpu(model: Callable) -> None:
 def test_gpu_is_taken_where_there_is_one(model: Callable, wanted: str) -> None:
     choice = model("device_choice").choose_device(wanted, lambda: CARD)
 
-    assert (choice.gpu, choice.reason) == (CARD, "on the GPU, Some GPU")
+    assert (choice.gpu, choice.reason) == (CARD, "on the GPU, Some GPU, 7 JPEG engines")
+
+
+def test_gpu_without_jpeg_engines_is_taken_only_where_it_is_asked_for(model: Callable) -> None:
+    card = SimpleNamespace(name="Old GPU", jpeg_engines=0)
+    auto, gpu = (model("device_choice").choose_device(wanted, lambda: card) for wanted in ("auto", "gpu"))
+
+    assert (auto.gpu, gpu.gpu) == (None, card)
+    assert auto.reason == "on the CPU, because Old GPU has no JPEG engines, and its CUDA cores are slower"
+    assert gpu.reason == "on the GPU, Old GPU, no JPEG engines"
 
 
 def test_auto_takes_the_cpu_where_there_is_no_gpu_and_says_why(model: Callable) -> None:
@@ -68,6 +77,27 @@ def test_missing_package_is_named_with_the_command_that_installs_it(
         "the package cupy-cuda13x cannot be imported (No module named 'cupy'); "
         "next: pip install --requirement docker/requirements-server.txt"
     )
+
+
+def test_missing_nvjpeg_is_named_with_the_command_that_installs_it(
+    model: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = model("cuda_device")
+    monkeypatch.setattr(model("nvjpeg"), "LIBRARY", "libnvjpeg.so.none")
+
+    with pytest.raises(module.DeviceError) as caught:
+        module.open_decoder(engines=True)
+
+    assert str(caught.value).startswith("nvJPEG cannot be used (libnvjpeg.so.none: cannot open shared object file")
+    assert str(caught.value).endswith("next: pip install --requirement docker/requirements-server.txt")
+
+
+def test_status_of_nvjpeg_becomes_an_error_that_names_the_function(model: Callable) -> None:
+    module = model("nvjpeg")
+    module.check("nvjpegCreateEx", 0)
+
+    with pytest.raises(module.NvJpegError, match=r"nvjpegCreateEx answered status 7 \(nvjpegStatus_t in nvjpeg.h\)"):
+        module.check("nvjpegCreateEx", 7)
 
 
 class NoDriverError(Exception):

@@ -39,7 +39,7 @@ def header(model: Callable[[str], ModuleType], image_bytes: bytes) -> Any:
     return model("jpeg_header").gpu_header(image_bytes)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"subsampling": 0}, {"restart_marker_blocks": 4}])
 def test_jpeg_goes_to_the_gpu(model: Callable, options: dict) -> None:
     found = header(model, encode(picture(), **options))
 
@@ -87,6 +87,8 @@ LEFT_TO_THE_CPU = {
     "CMYK": encode(picture().convert("CMYK")),
     "RGB in a JPEG": encode(picture(), keep_rgb=True),
     "Adobe's mark that says RGB": WHOLE[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00" + WHOLE[2:],
+    "progressive": encode(picture(), progressive=True),
+    "no scan": WHOLE[: WHOLE.index(b"\xff\xda")] + b"\xff\xd9",
     "truncated": WHOLE[: len(WHOLE) // 2],
     "bytes after the image": WHOLE + b"\x00",
     "arithmetic coding": WHOLE.replace(b"\xff\xc0", b"\xff\xc9", 1),
@@ -151,7 +153,7 @@ def test_image_is_upright_for_every_orientation(
     assert np.abs(pixels[0].astype(int) - preprocessing.pixels_from_image(stored, 224)).mean() <= MEAN_LIMIT
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 4}, {"subsampling": 0}, {"quality": 30}])
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (60, 45), (1000, 333), (3000, 2000)])
 def test_pixels_are_the_cpu_paths(
     gpu: Any, preprocessing: ModuleType, photographs: list[Path], size: tuple[int, int], options: dict
@@ -259,14 +261,24 @@ def test_image_of_another_size_than_its_header_says_is_refused(model: Callable, 
     assert refused == {0}
 
 
-def test_decoder_that_fails_leaves_the_batch_to_the_cpu_and_says_so(model: Callable, host_device: Any) -> None:
-    def fail(jpegs: list[bytes]) -> None:
-        raise MemoryError("no room")
-
-    host_device.decode = fail
+def test_file_that_the_decoder_fails_for_is_left_to_the_cpu_alone(model: Callable, host_device: Any) -> None:
+    fatal = encode(picture(300, 300))
+    host_device.fail = {fatal}
     warnings: list[str] = []
 
-    _, refused = run(preprocessor(model, host_device, warn=warnings.append), [WHOLE, WHOLE])
+    pixels, refused = run(preprocessor(model, host_device, warn=warnings.append), [WHOLE] * 5 + [fatal, WHOLE])
 
-    assert refused == {0, 1}
-    assert warnings == ["the GPU's decoder failed for 2 images, which the CPU decodes: MemoryError('no room')"]
+    assert refused == {5}
+    assert all(np.array_equal(pixels[0], pixels[row]) for row in (1, 2, 3, 4, 6))
+    assert warnings == [
+        "the GPU's decoder failed for an image, which the CPU decodes: "
+        "RuntimeError('nvjpegDecodeBatched answered status 3')"
+    ]
+
+
+def test_decoder_that_fails_for_everything_leaves_it_to_the_cpu(model: Callable, host_device: Any) -> None:
+    host_device.fail = {WHOLE}
+
+    _, refused = run(preprocessor(model, host_device), [WHOLE, WHOLE, WHOLE])
+
+    assert refused == {0, 1, 2}
