@@ -1,6 +1,7 @@
 # make demo   a real Triton Inference Server classifies real photographs; no GPU and no container needed
 # make test   every test
 # make lint   ruff and mypy
+# make docs   docs/api.md and docs/commands.md, from the code
 # make help   this
 
 # The first Python from 3.10 to 3.12 that runs.
@@ -16,7 +17,7 @@ DEMO := .demo/models
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format
+.PHONY: help demo test lint format docs
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -39,6 +40,9 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.test
+	@$(BIN)/python docs/reference
 
 # What is installed, by extra; test holds all that demo does.
 $(VENV)/.%: pyproject.toml | $(BIN)/python

@@ -15,6 +15,15 @@ PHOTOGRAPHS = ROOT / "build" / "alexnet_build" / "photographs"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobodys_settings() -> Iterator[None]:
+    """Keeps the settings of whoever runs the tests out of every `alexnet-client` that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ALEXNET_URL", raising=False)
+        patch.setenv("ALEXNET_CONFIG", os.devnull)
+        yield
+
+
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
     """The photographs that the project carries: JPEG files, by name."""
@@ -50,3 +59,41 @@ def server(repository: Path) -> Iterator:
 
     with running_server(repository) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with PEM files, certificate and key: `ca`, by which `server` and `client` are signed, and `stranger`.
+
+    `server` is for localhost, 127.0.0.1 and triton.test.
+    """
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder, now = tmp_path_factory.mktemp("certificates"), datetime.datetime.now(datetime.timezone.utc)
+    ca: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None = None
+    for name in ("ca", "server", "client", "stranger"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        issuer, issuer_key = ca if ca and name != "stranger" else (subject, key)
+        names = [
+            x509.DNSName("localhost"),
+            x509.DNSName("triton.test"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=issuer_key is key, path_length=None), critical=True)
+        if name == "server":
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = builder.sign(issuer_key, hashes.SHA256())
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pkcs8, in_the_clear = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (folder / f"{name}.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, pkcs8, in_the_clear))
+        ca = ca or (subject, key)
+    return folder

@@ -146,12 +146,22 @@ def repository(
     preprocess_instances: Annotated[
         int | None, typer.Option("--preprocess-instances", min=1, help="Processes that decode photographs.")
     ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            "--cores",
+            min=1,
+            help="Of the machine that will serve: how many processes decode, and with onnxruntime how many copies of "
+            "the network run. onnxruntime: this machine's if not given.",
+            show_default=False,
+        ),
+    ] = None,
     preprocess_device: Annotated[
         PreprocessDeviceName | None,
         typer.Option(
             "--preprocess-device",
-            help="Where photographs are decoded; cpu if not given. auto: on the GPU where there is one with its "
-            "packages. gpu: there, or the model does not load.",
+            help="Where photographs are decoded; auto if not given: on the GPU where there is one with JPEG engines "
+            "and the packages. gpu: there, or the model does not load.",
             show_default=False,
         ),
     ] = None,
@@ -165,6 +175,14 @@ def repository(
     timing_cache: TimingCache = None,
     hardware_compatible: HardwareCompatible = None,
     version_compatible: VersionCompatible = False,
+    embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--embeddings",
+            help="Serve what the last layer sees of an image as well, a vector for similarity search: a second output, "
+            "EMBEDDINGS. onnxruntime alone.",
+        ),
+    ] = False,
     keep_other_gpus: Annotated[
         bool,
         typer.Option(
@@ -177,8 +195,10 @@ def repository(
     """Write a complete model repository, its engine verified against torch."""
     from alexnet_build.engine import EngineOptions, verified_engine
     from alexnet_build.plan_from_onnx import PlanOptions
-    from alexnet_build.repository import publish, refuse_other_network
+    from alexnet_build.repository import publish, refuse_other_network, refuse_other_outputs
 
+    if engine is EngineName.tensorrt and embeddings:
+        raise typer.BadParameter("--embeddings: for --engine onnxruntime alone")
     if engine is not EngineName.tensorrt:
         _refuse_options_of_plans(hardware_compatible, version_compatible, keep_other_gpus, timing_cache)
     if precision is not None:
@@ -194,11 +214,13 @@ def repository(
         _photographs(calibration) if calibration else (),
         ranges.value,
         _layers(keep_layers),
+        embeddings=embeddings,
     )
     if engine is EngineName.tensorrt:
         _require_tensorrt()  # before minutes of other work
     trained = _load(weights, labels, lrn, trust)
     refuse_other_network(output, trained.spec)  # before the build, not after it
+    refuse_other_outputs(output, embeddings)
     made = verified_engine(trained, engine.value, precision.value if precision else None, options)
     published = publish(
         output,
@@ -206,6 +228,7 @@ def repository(
         made,
         preprocess_instances=preprocess_instances,
         preprocess_device=preprocess_device.value if preprocess_device else None,
+        cores=cores,
         command=shlex.join(["alexnet-build", *sys.argv[1:]]),
         keep_other_gpus=keep_other_gpus,
     )

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from alexnet_build.tensors import ALEXNET, CLASSIFIER, IMAGE, PIXELS, PREPROCESS, PROBABILITIES
-from alexnet_build.tuning.settings import Tuning, apply_tuning
+from alexnet_build.tensors import ALEXNET, CLASSIFIER, EMBEDDINGS, IMAGE, PIXELS, PREPROCESS, PROBABILITIES
+from alexnet_build.tuning.settings import Engine, Tuning, apply_tuning, default_tuning
 
-Engine = Literal["tensorrt", "onnxruntime"]
 PreprocessDevice = Literal["auto", "cpu", "gpu"]
+
+# An hour: longer than any client waits.
+LONGEST_WAIT_US = 3_600_000_000
 
 ENGINE_FILES: dict[Engine, str] = {"tensorrt": "model.plan", "onnxruntime": "model.onnx"}
 LABELS_FILE = "labels.txt"
@@ -32,10 +34,12 @@ class ServingSpec:
         classes: Number of classes C.
         resize_short_side: Short side before the centre crop, in pixels.
         max_batch: Largest batch of the network and of a request.
-        preprocess_instances: Processes that decode photographs; None: what ``tuning`` says.
+        preprocess_instances: Processes that decode photographs; None: what the tuning says.
         plan_files: With several GPUs' plans in a version, the file of each compute capability.
-        tuning: What ``alexnet-build tune`` has measured; without that, the defaults.
-        preprocess_device: Where photographs are decoded; None: left to the model, which takes the CPU.
+        tuning: What ``alexnet-build tune`` has measured; None: the defaults for the engine and ``cores``.
+        preprocess_device: Where photographs are decoded; None: left to the model, as ``auto``.
+        cores: Of the machine that serves; None: this one's for ONNX Runtime, unknown for TensorRT.
+        embedding_width: Features D of the second output, EMBEDDINGS; None: there is no such output.
     """
 
     engine: Engine
@@ -45,15 +49,19 @@ class ServingSpec:
     max_batch: int = 64
     preprocess_instances: int | None = None
     plan_files: Mapping[str, str] = field(default_factory=dict)
-    tuning: Tuning = field(default_factory=Tuning)
+    tuning: Tuning | None = None
     preprocess_device: PreprocessDevice | None = None
+    cores: int | None = None
+    embedding_width: int | None = None
 
     @property
     def settings(self) -> Tuning:
         """The tuning, with the number of processes that was asked for."""
+        on_gpu = self.preprocess_device in ("auto", "gpu")
+        tuning = self.tuning or default_tuning(self.engine, self.cores, decodes_on_gpu=on_gpu)
         if self.preprocess_instances is None:
-            return self.tuning
-        return replace(self.tuning, preprocess_instances=self.preprocess_instances)
+            return tuning
+        return replace(tuning, preprocess_instances=self.preprocess_instances)
 
 
 def config_texts(spec: ServingSpec) -> dict[str, str]:
@@ -83,6 +91,14 @@ def _pixels_dims(spec: ServingSpec) -> list[int]:
     return [spec.image_size, spec.image_size, 3]
 
 
+def _batch(config: Any) -> None:
+    """Let Triton put requests together, and refuse one that waited for longer than its parameter ``timeout`` says."""
+    policy = config.dynamic_batching.default_queue_policy
+    # A request may only shorten the default, which none has by itself.
+    policy.allow_timeout_override = True
+    policy.default_timeout_microseconds = LONGEST_WAIT_US
+
+
 def _preprocess(spec: ServingSpec) -> Any:
     from tritonclient.grpc import model_config_pb2 as pb
 
@@ -93,7 +109,7 @@ def _preprocess(spec: ServingSpec) -> Any:
     # KIND_GPU makes instances on every GPU, and Triton refuses the model where there is none.
     on_gpu = spec.preprocess_device == "gpu"
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU)
-    config.dynamic_batching.SetInParent()
+    _batch(config)
     config.parameters["RESIZE_SHORT_SIDE"].string_value = str(spec.resize_short_side)
     if spec.preprocess_device is not None:
         config.parameters["DEVICE"].string_value = spec.preprocess_device
@@ -114,10 +130,12 @@ def _alexnet(spec: ServingSpec) -> Any:
         config.cc_model_filenames[compute_capability] = file_name
     config.input.add(name=PIXELS, data_type=pb.TYPE_UINT8, dims=_pixels_dims(spec))
     config.output.add(name=PROBABILITIES, data_type=pb.TYPE_FP32, dims=[spec.classes], label_filename=LABELS_FILE)
+    if spec.embedding_width:
+        config.output.add(name=EMBEDDINGS, data_type=pb.TYPE_FP32, dims=[spec.embedding_width])
     on_gpu = spec.engine == "tensorrt"
     kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     config.instance_group.add(kind=kind)
-    config.dynamic_batching.SetInParent()
+    _batch(config)
     for batch_size in dict.fromkeys((1, spec.max_batch)):
         warmup = config.model_warmup.add(name=f"batch of {batch_size}", batch_size=batch_size)
         warmup.inputs[PIXELS].CopyFrom(
@@ -137,4 +155,7 @@ def _classifier(spec: ServingSpec) -> Any:
         step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
         step.input_map[takes] = takes
         step.output_map[gives] = gives
+    if spec.embedding_width:
+        config.output.add(name=EMBEDDINGS, data_type=pb.TYPE_FP32, dims=[spec.embedding_width])
+        config.ensemble_scheduling.step[-1].output_map[EMBEDDINGS] = EMBEDDINGS
     return config

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alexnet_build import configs
-from alexnet_build.errors import ParityError
+from alexnet_build.embeddings import EmbeddingParity, add_embeddings, classifier_of, verified_embeddings
+from alexnet_build.errors import EngineError, ParityError
 from alexnet_build.plan_from_onnx import PlanOptions, plan_from_onnx
 from alexnet_build.precision.calibration import Method, calibration_pixels, random_crops
 from alexnet_build.precision.onnx_in_precision import QUANTISED, Precision, Quantised, Quantising, onnx_in_precision
@@ -48,6 +49,7 @@ class EngineOptions:
         keep: Layers that INT8 and FP8 leave in higher precision; None for the last one, and more if the limits ask for
             it.
         search: Measure each layer, for minutes, where INT8 or FP8 is over its limits.
+        embeddings: Give the engine a second output, EMBEDDINGS; ONNX Runtime alone.
     """
 
     plan: PlanOptions
@@ -56,6 +58,7 @@ class EngineOptions:
     method: Method = "max"
     keep: tuple[str, ...] | None = None
     search: bool = True
+    embeddings: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Engine:
         quantised: How INT8 and FP8 came about; None for other precisions.
         hardware_compatibility: On which other GPUs a plan runs, see ``PlanOptions``.
         version_compatible: Whether a plan also runs in newer TensorRT.
+        embeddings: How the second output's answers compare with torch's; None where there is no such output.
     """
 
     kind: configs.Engine
@@ -89,6 +93,7 @@ class Engine:
     quantised: Quantised | None = None
     hardware_compatibility: str = field(default="none")
     version_compatible: bool = False
+    embeddings: EmbeddingParity | None = None
 
 
 def verified_engine(
@@ -107,6 +112,11 @@ def verified_engine(
         EngineError: The combination does not exist, or a step failed.
         ParityError: The engine does not agree with torch.
     """
+    if options.embeddings and kind != "onnxruntime":
+        raise EngineError(
+            "--embeddings is for --engine onnxruntime alone: a plan's second output is not verified yet. "
+            "Next: --engine onnxruntime, or leave --embeddings out"
+        )
     views = views_from_photographs(options.photographs, trained.spec)
     reference = torch_probabilities(trained, views.pixels)
 
@@ -148,6 +158,16 @@ class _Comparison:
         print(f"{what}: {_in_words(found)}", file=sys.stderr)
         return found
 
+    def checked_embeddings(self, onnx_file: Path, precision: Precision) -> EmbeddingParity:
+        """Compare the second output, and refuse what is over the limits."""
+        found = verified_embeddings(self.trained, onnx_file, self.views, precision)
+        print(
+            f"embeddings of {found.width} features: cosine similarity at least {found.min_cosine_similarity:.5f}, "
+            f"relative difference {found.mean_relative_difference:.1e} on average",
+            file=sys.stderr,
+        )
+        return found
+
 
 def _built(
     trained: TrainedNetwork, kind: configs.Engine, precision: Precision, options: EngineOptions, torch: _Comparison
@@ -157,6 +177,8 @@ def _built(
         print(f"exporting {trained.source} to ONNX ({precision})", file=sys.stderr)
         quantising = quantising_from_options(trained, options) if precision in QUANTISED else None
         quantised = onnx_in_precision(trained, onnx_file, kind, precision, quantising)
+        if options.embeddings:
+            add_embeddings(onnx_file, classifier_of(trained).in_features)
         graph = onnx_file.read_bytes()
         digest = hashlib.sha256(graph).hexdigest()
         max_batch = options.plan.max_batch
@@ -166,7 +188,11 @@ def _built(
 
             found = torch.checked(onnxruntime_infer(onnx_file), precision, max_batch, "engine")
             version = onnxruntime.__version__
-            return Engine(kind, graph, version, None, precision, max_batch, digest, found, quantised=quantised)
+            embeddings = torch.checked_embeddings(onnx_file, precision) if options.embeddings else None
+            return Engine(
+                kind, graph, version, None, precision, max_batch, digest, found, quantised=quantised,
+                embeddings=embeddings,
+            )  # fmt: skip
         # before minutes of building
         of_graph = torch.checked(simulated_infer(onnx_file), precision, max_batch, "graph")
         plan = plan_from_onnx(onnx_file, options.plan)

@@ -18,7 +18,7 @@ from typing import Any
 from alexnet_build import __version__
 from alexnet_build.configs import ENGINE_FILES
 from alexnet_build.engine import Engine
-from alexnet_build.tensors import PIXELS, PROBABILITIES
+from alexnet_build.tensors import EMBEDDINGS, PIXELS, PROBABILITIES
 from alexnet_build.weights import TrainedNetwork
 
 MANIFEST_FILE = "manifest.json"
@@ -61,6 +61,14 @@ def manifest(
         others: The plans for other GPUs beside it.
     """
     spec = trained.spec
+    tensors = [
+        {"name": PIXELS, "kind": "input", "type": "TYPE_UINT8", "dims": [spec.image_size, spec.image_size, 3]},
+        {"name": PROBABILITIES, "kind": "output", "type": "TYPE_FP32", "dims": [spec.classes]},
+    ]
+    embeddings = {}
+    if engine.embeddings is not None:
+        tensors.append({"name": EMBEDDINGS, "kind": "output", "type": "TYPE_FP32", "dims": [engine.embeddings.width]})
+        embeddings = {"embeddings_parity": asdict(engine.embeddings)}
     return {
         "engine": engine.kind,
         "file": ENGINE_FILES[engine.kind],
@@ -73,10 +81,7 @@ def manifest(
         "precision": engine.precision,
         "min_batch": 1,
         "max_batch": engine.max_batch,
-        "tensors": [
-            {"name": PIXELS, "kind": "input", "type": "TYPE_UINT8", "dims": [spec.image_size, spec.image_size, 3]},
-            {"name": PROBABILITIES, "kind": "output", "type": "TYPE_FP32", "dims": [spec.classes]},
-        ],
+        "tensors": tensors,
         "onnx_sha256": engine.onnx_sha256,
         "weights": {
             "source": trained.source,
@@ -87,6 +92,7 @@ def manifest(
         },
         "parity": asdict(engine.parity),
         "onnx_parity": asdict(engine.onnx_parity) if engine.onnx_parity else None,
+        **embeddings,
         "quantised": asdict(engine.quantised) if engine.quantised else None,
         "made_by": f"alexnet-triton {__version__}",
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -69,6 +69,7 @@ def publish(
     *,
     preprocess_instances: int | None = None,
     preprocess_device: PreprocessDevice | None = None,
+    cores: int | None = None,
     command: str = "",
     keep_other_gpus: bool = False,
 ) -> Published:
@@ -80,6 +81,7 @@ def publish(
         engine: What ``engine.verified_engine`` made.
         preprocess_instances: Processes that decode photographs; None for what the repository was tuned to.
         preprocess_device: Where they do it; None leaves it to the model.
+        cores: Of the machine that serves, if the repository was not tuned; None as in ``ServingSpec``.
         command: The command line that makes this engine again; goes into the manifest.
         keep_other_gpus: Carry the newest version's plans for other GPUs over; each GPU then loads its own.
 
@@ -94,7 +96,8 @@ def publish(
     serving = ServingSpec(
         engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
         engine.max_batch, preprocess_instances, {name: plan_file(name) for name in sorted(capabilities)},
-        read_tuning(repository, engine.kind, engine.max_batch), preprocess_device,
+        read_tuning(repository, engine.kind, engine.max_batch), preprocess_device, cores,
+        engine.embeddings.width if engine.embeddings else None,
     )  # fmt: skip
     files = repository_files(serving, trained.spec)
     try:
@@ -105,6 +108,7 @@ def publish(
                 staging.rename(repository)
             return Published(repository, 1, repository / ALEXNET / "1")
         refuse_other_network(repository, trained.spec)
+        refuse_other_outputs(repository, engine.embeddings is not None)
         for model in (PREPROCESS, ALEXNET, CLASSIFIER):
             (repository / model).mkdir(exist_ok=True)
         # A version's folder with another name than a number does not exist for Triton.
@@ -214,6 +218,24 @@ def refuse_other_network(repository: Path, network: NetworkSpec) -> None:
             f"{repository} serves another network: its {len(there)} labels ({', '.join(there[:3])}, ...) are not "
             f"this network's {network.classes} ({', '.join(network.labels[:3])}, ...). "
             "Choose another --output, or take that folder away first"
+        )
+
+
+def refuse_other_outputs(repository: Path, embeddings: bool) -> None:
+    """One config belongs to all versions of a folder, so all of them have embeddings or none has.
+
+    Raises:
+        PublishError: The versions in the folder are of the other kind.
+    """
+    newest = versions_of(repository / ALEXNET)[-1:]
+    known = read_manifest(repository / ALEXNET / str(newest[0])) if newest else None
+    if known is not None and embeddings != ("embeddings_parity" in known):
+        raise PublishError(
+            f"the versions in {repository} have no embeddings, and Triton could not go back to them. Choose another "
+            "--output, or leave --embeddings out"
+            if embeddings
+            else f"the versions in {repository} have embeddings, which its users may rely on. Add --embeddings, or "
+            "choose another --output"
         )
 
 

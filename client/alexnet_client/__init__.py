@@ -18,22 +18,27 @@ from ._errors import (
     ServerFault,
     ServerOverloaded,
     ServerUnreachable,
+    TLSFailed,
     Unauthorized,
 )
-from ._predictions import Prediction, Result
-from ._status import ModelStatus, ServerStatus
+from ._predictions import EmbeddingResult, Prediction, Result
+from ._status import ModelStatus, ModelWork, ServerStatus
+from ._tls import TLS
 
 __all__ = [
+    "TLS",
     "AlexNetClientError",
     "AsyncClassifier",
     "Cancelled",
     "Classifier",
     "DeadlineExceeded",
+    "EmbeddingResult",
     "InvalidImage",
     "InvalidSetting",
     "ModelNotFound",
     "ModelNotReady",
     "ModelStatus",
+    "ModelWork",
     "Prediction",
     "ProtocolMismatch",
     "Result",
@@ -41,5 +46,6 @@ __all__ = [
     "ServerOverloaded",
     "ServerStatus",
     "ServerUnreachable",
+    "TLSFailed",
     "Unauthorized",
 ]

@@ -1,23 +1,19 @@
-"""Addresses as people write them, turned into one target for gRPC's own name resolution and load balancing.
+"""Addresses as people write them, turned into targets for gRPC's own name resolution.
 
 In: ``"localhost:8001"``, ``"a:8001,b:8001"``, ``"[::1]:8001"``, ``"dns:///triton:8001"``.
-Out: a gRPC target such as ``"ipv4:127.0.0.1:8001,127.0.0.1:8011"``. Called by: the transport.
+Out: gRPC targets such as ``"dns:///localhost:8001"``, one for each address. Called by: the settings, the transport.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import logging
-import socket
 from dataclasses import dataclass
 
-from ._errors import InvalidSetting, ServerUnreachable
+from ._errors import InvalidSetting
 
 GRPC_PORT = 8001
 # Schemes of https://github.com/grpc/grpc/blob/master/doc/naming.md that are passed on as they are.
 GRPC_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "xds:")
-
-_log = logging.getLogger("alexnet_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +62,32 @@ def parse_address(text: str) -> Address:
 
 
 def target_from_url(url: str) -> str:
-    """The gRPC target for ``url``.
-
-    One host name stays a name, which gRPC resolves again when the connection breaks. Several hosts become one
-    list of IP addresses, resolved now.
+    """The gRPC target for one address. A host name stays a name: gRPC resolves it again when a connection breaks.
 
     Raises:
         InvalidSetting: The address cannot be read.
-        ServerUnreachable: None of several host names could be resolved.
     """
     if url.startswith(GRPC_SCHEMES):
         return url
-    addresses = [parse_address(part) for part in split_urls(url)]
-    if len(addresses) == 1 and _ip(addresses[0].host) is None:
-        return f"dns:///{addresses[0].host}:{addresses[0].port}"
-    endpoints = list(dict.fromkeys(endpoint for address in addresses for endpoint in _resolve(address)))
-    if not endpoints:
-        raise ServerUnreachable(f"none of the host names in {url} could be resolved", url=url)
-    if all(ip.version == 4 for ip, _ in endpoints):
-        return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in endpoints)
-    # one list holds one family: IPv4 addresses in it are written the IPv6 way, ::ffff:a.b.c.d
-    return "ipv6:" + ",".join(f"[{ip if ip.version == 6 else f'::ffff:{ip}'}]:{port}" for ip, port in endpoints)
+    address = parse_address(url)
+    ip = _ip(address.host)
+    if ip is None:
+        return f"dns:///{address.host}:{address.port}"
+    return f"ipv4:{ip}:{address.port}" if ip.version == 4 else f"ipv6:[{ip}]:{address.port}"
 
 
-def is_loopback(url: str) -> bool:
-    """Whether every address of ``url`` is this machine itself, so that no proxy may stand in between."""
-    if url.startswith(GRPC_SCHEMES):
-        return False
-    hosts = [parse_address(part).host for part in split_urls(url)]
+def is_local(url: str) -> bool:
+    """Whether every address of ``url`` is this machine itself: no proxy stands in between, and no listener."""
+    if url.startswith(("unix:", "unix-abstract:")):
+        return True
+    scheme = next((scheme for scheme in GRPC_SCHEMES if url.startswith(scheme)), "")
+    # what follows is a list for ipv4: and ipv6:, and one host for dns:, which may name a resolver before it
+    try:
+        hosts = [parse_address(part).host for part in split_urls(url.removeprefix(scheme).removeprefix("///"))]
+    except InvalidSetting:
+        if scheme:
+            return False
+        raise
     return all(host == "localhost" or getattr(_ip(host), "is_loopback", False) for host in hosts)
 
 
@@ -105,17 +99,3 @@ def _ip(host: str) -> _IP | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-def _resolve(address: Address) -> list[tuple[_IP, int]]:
-    """Every IP address of a host, those of IPv4 alone if it has any; nothing if the name is not known."""
-    literal = _ip(address.host)
-    if literal is not None:
-        return [(literal, address.port)]
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        _log.warning("leaving out %s: its name could not be resolved (%s)", address.host, error)
-        return []
-    ips = [ipaddress.ip_address(entry[4][0]) for entry in found]
-    return [(ip, address.port) for ip in [ip for ip in ips if ip.version == 4] or ips]

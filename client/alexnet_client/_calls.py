@@ -1,13 +1,25 @@
 """The words between the flows and a transport: what can be asked of a server, and what it answers.
 
-A flow yields ``Send`` and ``Pause``; a transport carries them out. Nothing here knows gRPC, so a test can be
+A flow yields ``Send``, ``Pause`` and ``Wait``; a transport carries them out. Nothing here knows gRPC, so a test can be
 a transport with a few lines of plain Python.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SharedImage:
+    """Where an image lies instead of in a request: the first ``byte_size`` bytes of a registered region.
+
+    They are an element of a BYTES tensor: its length, 4 bytes little-endian, and the encoded image.
+    """
+
+    region: str
+    byte_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +28,36 @@ class Infer:
 
     model: str
     version: str
-    image_bytes: bytes
+    image_bytes: bytes | SharedImage
     class_count: int
     doing = "classify an image"
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Embed one encoded image. Reply: ``bytes``, D numbers of 4 bytes, float32, little-endian."""
+
+    model: str
+    version: str
+    image_bytes: bytes | SharedImage
+    doing = "embed an image"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterSharedMemory:
+    """Let the server open a file of /dev/shm, of that ``name``, as a region of that name. Reply: None."""
+
+    name: str
+    byte_size: int
+    doing = "register shared memory"
+
+
+@dataclass(frozen=True, slots=True)
+class UnregisterSharedMemory:
+    """Let the server close a region. Reply: None."""
+
+    name: str
+    doing = "unregister shared memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +119,9 @@ class IsModelReady:
 
 Call = (
     Infer
+    | Embed
+    | RegisterSharedMemory
+    | UnregisterSharedMemory
     | ReadMetadata
     | ReadComposingModels
     | ReadStatistics
@@ -148,6 +190,14 @@ class Send:
 class Pause:
     """A flow's wish: be resumed after ``seconds``."""
 
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A flow's wish: be resumed when ``turn`` is done, or after ``seconds``."""
+
+    turn: Future[None]
     seconds: float
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from ._addresses import is_local
 from ._errors import InvalidSetting
+from ._headers import Token, carries_secret, checked_headers, checked_token
+from ._tls import TLS
+
+Compression = Literal["gzip", "deflate"]
 
 DEFAULT_URL = "localhost:8001"
 DEFAULT_MODEL = "classifier"
@@ -22,6 +29,7 @@ LONGEST_PAUSE_S = 2.0
 # The contract of the ensemble; the server's metadata is compared with it on first use.
 IMAGE = "IMAGE"
 PROBABILITIES = "PROBABILITIES"
+EMBEDDINGS = "EMBEDDINGS"  # only where the repository was built with --embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,11 @@ class Settings:
         deadline_s: Seconds for one call, tries and pauses included, where the call does not say otherwise.
         retries: Tries after the first one while the server is unreachable or the model not ready. A server
             that is merely overloaded is asked until the deadline.
+        tls: How to speak TLS; True for ``TLS()``, False for a connection in the clear.
+        token: Bearer token of every call, or a function that gives it.
+        headers: Further headers of every call.
+        compression: How requests are compressed, if they are.
+        shared_memory: Hand images over in memory that the server, on the same host, has mapped.
     """
 
     url: str = DEFAULT_URL
@@ -42,6 +55,11 @@ class Settings:
     model_version: str = ""
     deadline_s: float = DEFAULT_DEADLINE_S
     retries: int = DEFAULT_RETRIES
+    tls: TLS | bool = False
+    token: Token | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    compression: Compression | None = None
+    shared_memory: bool = False
 
     def __post_init__(self) -> None:
         checked_seconds("deadline_s", self.deadline_s)
@@ -51,6 +69,22 @@ class Settings:
             raise InvalidSetting(f"model_version is {self.model_version!r}; expected digits, or '' for the newest")
         if self.retries != 0:
             checked_count("retries", self.retries)
+        self._check_connection()
+
+    def _check_connection(self) -> None:
+        if not isinstance(self.tls, TLS | bool):
+            raise InvalidSetting(f"tls is {self.tls!r}; expected True, False or a TLS(...)")
+        if self.token is not None and not callable(self.token):
+            checked_token(self.token)
+        if self.headers is not None:
+            checked_headers(self.headers)
+        if carries_secret(self.headers, self.token) and not self.tls and not is_local(self.url):
+            raise InvalidSetting(
+                f"a credential would travel to {self.url} in the clear; "
+                "use tls=True, or tls=TLS(root_certificates=...) for a server with a certificate of its own"
+            )
+        if self.compression is not None and self.compression not in get_args(Compression):
+            raise InvalidSetting(f"compression is {self.compression!r}; expected 'gzip', 'deflate' or None")
 
 
 def checked_seconds(name: str, seconds: float) -> float:

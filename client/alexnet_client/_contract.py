@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._calls import ModelMetadata, TensorMetadata
-from ._config import IMAGE, PROBABILITIES
+from ._config import EMBEDDINGS, IMAGE, PROBABILITIES
 from ._errors import ProtocolMismatch
 
 
@@ -20,10 +20,12 @@ class Contract:
     Attributes:
         class_count: Number of classes C of PROBABILITIES [N, C].
         versions: Versions of the ensemble that are being served.
+        embedding_width: Number of features D of EMBEDDINGS [N, D]; None where there is no such output.
     """
 
     class_count: int
     versions: tuple[str, ...]
+    embedding_width: int | None = None
 
 
 def contract_from_metadata(metadata: ModelMetadata, *, url: str) -> Contract:
@@ -47,7 +49,9 @@ def contract_from_metadata(metadata: ModelMetadata, *, url: str) -> Contract:
             f"expected {expected}",
             url=url,
         )
-    return Contract(class_count=output.shape[1], versions=metadata.versions)
+    embeddings = next((t for t in metadata.outputs if t.name == EMBEDDINGS and t.datatype == "FP32"), None)
+    width = embeddings.shape[1] if embeddings is not None and len(embeddings.shape) == 2 else None
+    return Contract(class_count=output.shape[1], versions=metadata.versions, embedding_width=width)
 
 
 def _listed(tensors: tuple[TensorMetadata, ...]) -> str:

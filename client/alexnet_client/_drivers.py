@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ._calls import AsyncTransport, Pause, Transport
+import asyncio
+import concurrent.futures
+
+from ._calls import AsyncTransport, Pause, Send, Transport
 from ._errors import AlexNetClientError
 from ._flows import Flow, ValueT
 
@@ -11,35 +14,43 @@ def run(flow: Flow[ValueT], transport: Transport) -> ValueT:
     """Run ``flow`` to its end in this thread; its value."""
     reply: object = None
     error: AlexNetClientError | None = None
-    while True:
-        try:
+    try:
+        while True:
             step = flow.send(reply) if error is None else flow.throw(error)
-        except StopIteration as end:
-            return end.value
-        reply, error = None, None
-        try:
-            if isinstance(step, Pause):
-                transport.pause(step.seconds)
-            else:
-                reply = transport.send(step.call, step.timeout_s)
-        except AlexNetClientError as caught:
-            error = caught
+            reply, error = None, None
+            try:
+                if isinstance(step, Send):
+                    reply = transport.send(step.call, step.timeout_s)
+                elif isinstance(step, Pause):
+                    transport.pause(step.seconds)
+                else:
+                    concurrent.futures.wait((step.turn,), step.seconds)
+            except AlexNetClientError as caught:
+                error = caught
+    except StopIteration as end:
+        return end.value
+    finally:
+        flow.close()  # now, not when it is collected: it may hold a place that others wait for
 
 
 async def run_async(flow: Flow[ValueT], transport: AsyncTransport) -> ValueT:
     """Run ``flow`` to its end in this event loop; its value."""
     reply: object = None
     error: AlexNetClientError | None = None
-    while True:
-        try:
+    try:
+        while True:
             step = flow.send(reply) if error is None else flow.throw(error)
-        except StopIteration as end:
-            return end.value
-        reply, error = None, None
-        try:
-            if isinstance(step, Pause):
-                await transport.pause(step.seconds)
-            else:
-                reply = await transport.send(step.call, step.timeout_s)
-        except AlexNetClientError as caught:
-            error = caught
+            reply, error = None, None
+            try:
+                if isinstance(step, Send):
+                    reply = await transport.send(step.call, step.timeout_s)
+                elif isinstance(step, Pause):
+                    await transport.pause(step.seconds)
+                else:
+                    await asyncio.wait((asyncio.wrap_future(step.turn),), timeout=step.seconds)
+            except AlexNetClientError as caught:
+                error = caught
+    except StopIteration as end:
+        return end.value
+    finally:
+        flow.close()

@@ -1,4 +1,4 @@
-"""Every error that leaves this package, and the one table that turns a gRPC status into one of them.
+"""Every error that leaves this package; ``_statuses.py`` has the table from a gRPC status to one of them.
 
     AlexNetClientError
     ├── InvalidSetting      an argument of ours that cannot be meant (also a ValueError)
@@ -8,6 +8,7 @@
     ├── ServerUnreachable   nobody answers at the address                     tried again
     ├── ServerOverloaded    the server's queue is full                        tried again
     ├── ServerFault         the server failed; the image is not to blame
+    ├── TLSFailed           the two sides do not agree on TLS, or on a certificate
     ├── Unauthorized        the server wants a credential that was not sent
     ├── ModelNotFound       the server has no such model or version
     ├── ModelNotReady       the model is there but is not serving             tried again
@@ -19,7 +20,6 @@ Raised by: every module of this package. Every message says what failed, then wh
 # ruff: noqa: N818  the names say what happened, as grpc and httpx name theirs
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 
@@ -31,6 +31,7 @@ class AlexNetClientError(Exception):
         hint: What to do next, often a command to type; may be empty.
         status: Name of the gRPC status it came from, such as ``"UNAVAILABLE"``; None for a local error.
         safe_to_retry: Whether the same call may succeed a moment later.
+        elsewhere: Whether it may succeed at once, at another of the client's addresses.
     """
 
     safe_to_retry: ClassVar[bool] = False
@@ -41,6 +42,7 @@ class AlexNetClientError(Exception):
         self.message = message
         self.hint = (self.default_hint if hint is None else hint).replace("{url}", f" --url {url}" if url else "")
         self.status = status
+        self.elsewhere = False
 
     def __str__(self) -> str:
         return f"{self.message}. {self.hint}" if self.hint else self.message
@@ -87,10 +89,19 @@ class ServerFault(AlexNetClientError):
     default_hint = "Read the server's log; alexnet-client status{url} shows whether it still classifies"
 
 
-class Unauthorized(AlexNetClientError):
-    """The server refuses the call without a credential."""
+class TLSFailed(AlexNetClientError):
+    """No secure connection: the two sides do not agree on TLS, or one does not trust the other's certificate."""
 
-    default_hint = "The server restricts this protocol (--grpc-restricted-protocol); ask whoever runs it"
+    default_hint = "Compare tls=TLS(...) with the server's --grpc-use-ssl, --grpc-server-cert and --grpc-root-cert"
+
+
+class Unauthorized(AlexNetClientError):
+    """The server refuses the call without a credential, or with the one that was sent."""
+
+    default_hint = (
+        "Send what it asks for: headers={'triton-grpc-protocol-...': secret} for --grpc-restricted-protocol, "
+        "token= for a bearer token; whoever runs the server has it"
+    )
 
 
 class ModelNotFound(AlexNetClientError):
@@ -110,63 +121,3 @@ class ProtocolMismatch(AlexNetClientError):
     """The model does not take an encoded image and give labelled probabilities."""
 
     default_hint = "Name the ensemble with model=, and see what is served with: alexnet-client status{url}"
-
-
-# Every status of https://grpc.io/docs/guides/status-codes/ has its row here, or a test fails.
-ERROR_FROM_STATUS: dict[str, type[AlexNetClientError]] = {
-    "OK": ServerFault,  # an error that claims success
-    "CANCELLED": Cancelled,
-    "UNKNOWN": ServerFault,
-    "INVALID_ARGUMENT": InvalidImage,  # the names and shapes of the tensors were compared before
-    "DEADLINE_EXCEEDED": DeadlineExceeded,
-    "NOT_FOUND": ModelNotFound,
-    "ALREADY_EXISTS": ServerFault,
-    "PERMISSION_DENIED": Unauthorized,
-    "RESOURCE_EXHAUSTED": ServerOverloaded,
-    "FAILED_PRECONDITION": ModelNotReady,
-    "ABORTED": ServerFault,
-    "OUT_OF_RANGE": ServerFault,
-    "UNIMPLEMENTED": ProtocolMismatch,
-    "INTERNAL": ServerFault,
-    "UNAVAILABLE": ServerUnreachable,
-    "DATA_LOSS": ServerFault,
-    "UNAUTHENTICATED": Unauthorized,
-}
-
-# Where Triton means something narrower than its status says, its words decide.
-ERROR_FROM_WORDS: tuple[tuple[str, str, type[AlexNetClientError]], ...] = (
-    ("UNAVAILABLE", "Exceeds maximum queue size", ServerOverloaded),
-    ("UNAVAILABLE", "timeout expired", DeadlineExceeded),
-    ("UNAVAILABLE", "protocol is restricted", Unauthorized),
-    ("UNAVAILABLE", "not at ready state", ModelNotReady),
-    ("UNAVAILABLE", "not ready", ModelNotReady),
-    ("NOT_FOUND", "has no available versions", ModelNotReady),
-    ("RESOURCE_EXHAUSTED", "larger than max", InvalidImage),
-    ("INVALID_ARGUMENT", "unexpected inference", ProtocolMismatch),
-    ("INVALID_ARGUMENT", "unexpected shape", ProtocolMismatch),
-    ("INVALID_ARGUMENT", "version string", ProtocolMismatch),
-)
-
-# "in ensemble 'classifier', [request id: <id_unknown>] Exceeds ..." -> "Exceeds ...", and gRPC's own
-# "connections to all backends failing; last error: UNKNOWN: ipv4:..." -> "ipv4:..."
-_PREFIXES = re.compile(
-    r"^(in ensemble '[^']*', ?|\[request id: [^\]]*\] ?|[^:]*failing; last error: |failed to connect to all "
-    r"addresses; last error: |UNKNOWN: |UNAVAILABLE: )+"
-)
-
-
-def error_from_status(status: str, details: str | None, *, doing: str, url: str) -> AlexNetClientError:
-    """The error for a failed call.
-
-    Args:
-        status: Name of the gRPC status code.
-        details: The server's words, as they came.
-        doing: What was being done, such as ``"classify an image"``.
-        url: The address as the caller gave it, for the message and the hint.
-    """
-    words = _PREFIXES.sub("", " ".join((details or "").split())).replace("%5B", "[").replace("%5D", "]")
-    kind = ERROR_FROM_STATUS.get(status, ServerFault)
-    kind = next((k for code, part, k in ERROR_FROM_WORDS if code == status and part in words), kind)
-    if kind is InvalidImage:  # the server names the image and the reason; nothing of ours makes that clearer
-        return kind(words or "the server refused the image", status=status, url=url)
-    return kind(f"could not {doing} at {url}: {words or status} ({status})", status=status, url=url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ._calls import (
     IsModelReady,
     IsServerLive,
@@ -21,6 +23,7 @@ from ._errors import (
 )
 from ._flows import TEST_IMAGE, ClientState, Flow, classify
 from ._retry import Deadline, send
+from ._statistics import work_since_load
 from ._status import ModelStatus, ServerStatus
 
 # Short against the seconds a model takes to load, long against the millisecond that a look costs.
@@ -39,6 +42,10 @@ def status(state: ClientState, deadline: Deadline) -> Flow[ServerStatus]:
     live = yield from send(IsServerLive(), deadline, settings.retries)
     ready = yield from send(IsServerReady(), deadline, settings.retries)
     models, fault = yield from _models(state, deadline)
+    worked = []
+    for model in models:  # before the test image, which is work too
+        model_version = settings.model_version if model.name == settings.model else ""
+        worked.append(replace(model, work=(yield from work_since_load(model.name, deadline, model_version))))
     if fault is None:
         fault = yield from _fault(state, deadline)
     return ServerStatus(
@@ -47,7 +54,7 @@ def status(state: ClientState, deadline: Deadline) -> Flow[ServerStatus]:
         version=version,
         live=live,
         ready=ready,
-        models=models,
+        models=tuple(worked),
         fault=None if fault is None else fault.message,
     )
 

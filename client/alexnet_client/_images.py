@@ -1,6 +1,6 @@
 """Any kind of image in, the bytes of an encoded image file out.
 
-Called by: both classifiers, before anything is sent. No image library is imported: files and bytes pass
+Called by: ``_preparing.py``, before anything is sent. No image library is imported: files and bytes pass
 through as they are, a NumPy array is written as PNG with zlib, a PIL image saves itself.
 """
 
@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -29,7 +30,12 @@ ImageInput: TypeAlias = Union[
     "numpy.ndarray[Any, Any]",
     "PIL.Image.Image",
 ]
-"""A path, encoded bytes, a binary file, an RGB or grey array (H, W, 3) or (H, W) uint8, or a PIL image."""
+"""A path or web address, encoded bytes, a binary file, an RGB or grey array (H, W, 3) or (H, W) uint8, a PIL image."""
+
+
+def is_url(image: object) -> bool:
+    """Whether ``image`` is the address of something on the web, not a path."""
+    return isinstance(image, str) and image[:8].lower().startswith(("http://", "https://"))
 
 
 def image_name(image: ImageInput, index: int = 0) -> str:
@@ -43,11 +49,13 @@ def image_name(image: ImageInput, index: int = 0) -> str:
     return f"image {index}"
 
 
-def image_bytes_from(image: ImageInput) -> bytes:
+def image_bytes_from(image: ImageInput, *, smaller_file_from: Callable[[Any], bytes | None] | None = None) -> bytes:
     """The encoded image file, never empty.
 
     Args:
         image: See ``ImageInput``. A file is read from where it stands to its end and stays open.
+        smaller_file_from: Asked first for the file of an array or a PIL image, which would become a PNG; None
+            where it has none to offer.
 
     Raises:
         InvalidImage: It cannot be read, is empty, or is of another kind.
@@ -57,9 +65,10 @@ def image_bytes_from(image: ImageInput) -> bytes:
     elif isinstance(image, bytes | bytearray | memoryview):
         image_bytes = bytes(image)
     elif hasattr(image, "save") and hasattr(image, "mode"):
-        image_bytes = _png_from_pil(image)
+        image_bytes = (smaller_file_from and smaller_file_from(image)) or _png_from_pil(image)
     elif hasattr(image, "dtype") and hasattr(image, "shape"):
-        image_bytes = png_from_pixels(image)
+        refuse_other_arrays(image)
+        image_bytes = (smaller_file_from and smaller_file_from(image)) or png_from_pixels(image)
     elif hasattr(image, "read"):
         image_bytes = _bytes_from_file(image)
     else:
@@ -78,14 +87,10 @@ def png_from_pixels(pixels: Any) -> bytes:
     The format is that of https://www.w3.org/TR/png-3/: signature, IHDR, one IDAT, IEND; no row filter.
 
     Raises:
-        InvalidImage: Another shape or dtype; converting it silently would guess at its range.
+        InvalidImage: Another shape or dtype.
     """
+    refuse_other_arrays(pixels)
     shape = tuple(pixels.shape)
-    if str(pixels.dtype) != "uint8" or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)) or 0 in shape:
-        raise InvalidImage(
-            f"an array of shape {shape} and dtype {pixels.dtype} is not an image; "
-            "expected (height, width, 3) RGB or (height, width) grey, uint8"
-        )
     height, width, colour_type = shape[0], shape[1], 2 if shape[2:] == (3,) else 0
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # filter type 0 before every row
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
@@ -95,9 +100,21 @@ def png_from_pixels(pixels: Any) -> bytes:
     )
 
 
+def refuse_other_arrays(pixels: Any) -> None:
+    """Refuse what is no image of 8 bits.
+
+    Raises:
+        InvalidImage: Another shape or dtype; converting it silently would guess at its range.
+    """
+    shape = tuple(pixels.shape)
+    if str(pixels.dtype) != "uint8" or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)) or 0 in shape:
+        raise InvalidImage(
+            f"an array of shape {shape} and dtype {pixels.dtype} is not an image; "
+            "expected (height, width, 3) RGB or (height, width) grey, uint8"
+        )
+
+
 def _bytes_from_path(path: str) -> bytes:
-    if path.startswith(("http://", "https://")):
-        raise InvalidImage(f"{path}: this client reads no web addresses; download it first and pass its bytes")
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

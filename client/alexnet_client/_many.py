@@ -8,6 +8,7 @@ the order, so memory does not grow with the number of images. Called by: both cl
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 from collections.abc import (
     AsyncGenerator,
@@ -19,27 +20,28 @@ from collections.abc import (
     Iterator,
 )
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ._images import ImageInput
-from ._predictions import Result
+from ._predictions import EmbeddingResult, Result
 
 # An iterable may give this instead of an image while its next image is not there yet: results that are ready
 # are then handed out at once, not with the next image. For sources that trickle, such as paths from a pipe.
 NOTHING_YET: Final = object()
 
 Item = TypeVar("Item")
+ResultT = TypeVar("ResultT", Result, EmbeddingResult)
 
 
-class InOrder:
+class InOrder(Generic[ResultT]):
     """Holds results back until their turn; with ``ordered=False`` it holds nothing."""
 
     def __init__(self, ordered: bool) -> None:
         self._ordered = ordered
         self._next = 0
-        self._early: dict[int, Result] = {}
+        self._early: dict[int, ResultT] = {}
 
-    def released_by(self, result: Result) -> Iterator[Result]:
+    def released_by(self, result: ResultT) -> Iterator[ResultT]:
         """Those that may go now that ``result`` is there."""
         if not self._ordered:
             yield result
@@ -50,7 +52,7 @@ class InOrder:
             yield self._early.pop(self._next - 1)
 
 
-def unless_failed(result: Result, raise_errors: bool) -> Result:
+def unless_failed(result: ResultT, raise_errors: bool) -> ResultT:
     """``result``; or, when asked for, its error is raised."""
     if raise_errors and result.error is not None:
         raise result.error
@@ -66,19 +68,20 @@ def window_of(concurrency: int, ordered: bool) -> int:
 
 
 def classify_many(
-    classify_one: Callable[[ImageInput, int], Result],
+    classify_one: Callable[[ImageInput, int], ResultT],
     images: Iterable[ImageInput],
     *,
     concurrency: int,
     ordered: bool,
     raise_errors: bool,
-) -> Generator[Result, None, None]:
+) -> Generator[ResultT, None, None]:
     """Results of ``images``, which is read in the caller's thread, as far ahead as the window allows.
 
     When the iterator is closed early, images that were not begun are dropped.
     """
-    done: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
-    order, window, out = InOrder(ordered), window_of(concurrency, ordered), 0
+    done: queue.SimpleQueue[ResultT | BaseException] = queue.SimpleQueue()
+    order: InOrder[ResultT] = InOrder(ordered)
+    window, out = window_of(concurrency, ordered), 0
 
     def work(image: ImageInput, index: int) -> None:
         try:
@@ -86,7 +89,7 @@ def classify_many(
         except BaseException as error:  # a fault of ours: it must reach the caller, not end in a thread
             done.put(error)
 
-    def released(block: bool) -> Iterator[Result]:
+    def released(block: bool) -> Iterator[ResultT]:
         try:
             result = done.get(block)
             while True:
@@ -102,7 +105,8 @@ def classify_many(
         index = 0
         for image in images:
             if image is not NOTHING_YET:
-                pool.submit(work, image, index)
+                # the caller's context goes along: a trace that it is part of is in there
+                pool.submit(contextvars.copy_context().run, work, image, index)
                 index, out = index + 1, out + 1
             block = out >= window
             while True:
@@ -120,20 +124,21 @@ def classify_many(
 
 
 async def classify_many_async(
-    classify_one: Callable[[ImageInput, int], Awaitable[Result]],
+    classify_one: Callable[[ImageInput, int], Awaitable[ResultT]],
     images: Iterable[ImageInput] | AsyncIterable[ImageInput],
     *,
     concurrency: int,
     ordered: bool,
     raise_errors: bool,
-) -> AsyncGenerator[Result, None]:
+) -> AsyncGenerator[ResultT, None]:
     """The same in an event loop: ``concurrency`` tasks take the next image as soon as they are free.
 
     Results that are ready are handed out while the next image is waited for.
     """
-    order, room = InOrder(ordered), asyncio.Semaphore(window_of(concurrency, ordered))
+    order: InOrder[ResultT] = InOrder(ordered)
+    room = asyncio.Semaphore(window_of(concurrency, ordered))
     source, reading = _enumerated(images), asyncio.Lock()
-    done: asyncio.Queue[Result | BaseException] = asyncio.Queue()
+    done: asyncio.Queue[ResultT | BaseException] = asyncio.Queue()
 
     async def work() -> None:
         try:

@@ -1,6 +1,7 @@
 """What comes back: predictions of one image, and the result of one image among many.
 
-In: an element of Triton's classification extension, ``b"value:index:label"``. Out: frozen dataclasses.
+In: an element of Triton's classification extension, ``b"value:index:label"``, or the content of an FP32 tensor. Out:
+frozen dataclasses and NumPy arrays.
 Called by: the flows, and everyone who uses this package.
 """
 
@@ -8,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ._errors import AlexNetClientError, ProtocolMismatch
+
+if TYPE_CHECKING:
+    import numpy
+    import numpy.typing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,38 @@ class Result:
     predictions: tuple[Prediction, ...]
     error: AlexNetClientError | None
     latency_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingResult:
+    """What became of one image of ``embeddings_many``.
+
+    Attributes:
+        image: Name of the image: its path, or ``"image 7"`` for one without a name.
+        index: Position in the input, from 0.
+        embedding: (D,) float32; None if the image failed.
+        error: Why it failed; None if it did not.
+        latency_s: Seconds from reading the image to its answer, tries and pauses included.
+    """
+
+    image: str
+    index: int
+    embedding: numpy.typing.NDArray[numpy.float32] | None
+    error: AlexNetClientError | None
+    latency_s: float
+
+
+def embedding_from_content(content: bytes, width: int) -> numpy.typing.NDArray[numpy.float32]:
+    """An embedding, (``width``,) float32, from the content of an FP32 tensor [1, ``width``]. It may be written to.
+
+    Raises:
+        ProtocolMismatch: The content has another length.
+    """
+    import numpy
+
+    if len(content) != 4 * width:
+        raise ProtocolMismatch(f"the server answered {len(content)} bytes where {width} numbers of 4 were expected")
+    return numpy.frombuffer(content, "<f4").astype(numpy.float32)
 
 
 def predictions_from_elements(elements: Iterable[bytes]) -> list[Prediction]:

@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ._calls import Call, Pause, Send
+from ._admission import Traffic
+from ._calls import Call, Pause, Send, Wait
 from ._config import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from ._errors import AlexNetClientError, DeadlineExceeded, ServerOverloaded
 
-Step = Send | Pause
+Step = Send | Pause | Wait
 """What a flow yields: it is resumed with the reply, or with the error thrown into it."""
 
 
@@ -52,26 +53,82 @@ def pause_s_before(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-def send(call: Call, deadline: Deadline, retries: int) -> Generator[Step, Any, Any]:
+def send(call: Call, deadline: Deadline, retries: int, traffic: Traffic | None = None) -> Generator[Step, Any, Any]:
     """Send ``call`` until it is answered; the reply.
 
-    Only errors that are safe to try again are: a classification stands alone, a second one does no harm.
+    Only errors that are safe to try again are: a classification stands alone, a second one does no harm. With
+    several addresses, the next one is asked at once.
+
+    Args:
+        call: What is asked.
+        deadline: When it must be over.
+        retries: Tries after the first one. A server that is merely overloaded is asked until the deadline.
+        traffic: What this call shares with the others of its classifier; None for one that goes its own way.
 
     Raises:
         DeadlineExceeded: The time is over.
         AlexNetClientError: What the server said, or the last error when the tries are used up.
     """
-    attempt = 0
+    attempt = tries = 0
     last: AlexNetClientError | None = None
     while deadline.remaining_s > 0:
         try:
-            return (yield Send(call, deadline.remaining_s))
+            if traffic is None:
+                return (yield Send(call, deadline.remaining_s))
+            reply = yield from _in_turn(call, deadline, traffic)
+            traffic.outage = False
+            return reply
         except DeadlineExceeded as error:
             raise deadline.exceeded(call.doing, last) from error
         except AlexNetClientError as error:
-            attempt += 1
-            if not error.safe_to_retry or (attempt > retries and not isinstance(error, ServerOverloaded)):
-                raise
             last = error
+        if last.elsewhere:
+            continue
+        attempt += 1
+        tries += not isinstance(last, ServerOverloaded)
+        if not _worth_another_try(last, tries, retries, traffic):
+            raise last
+        if traffic is not None and isinstance(last, ServerOverloaded):
+            # while it takes others of this client, the limit is what slows them down, and this one need not wait long
+            attempt = max(1, traffic.admission.refusals_in_a_row)
         yield Pause(min(pause_s_before(attempt), deadline.remaining_s))
     raise deadline.exceeded(call.doing, last) from last
+
+
+def _worth_another_try(error: AlexNetClientError, tries: int, retries: int, traffic: Traffic | None) -> bool:
+    """Whether to go on after the fault number ``tries``; what it says of an outage is kept for the others."""
+    overloaded = isinstance(error, ServerOverloaded)
+    if overloaded or not error.safe_to_retry:
+        if traffic is not None:
+            traffic.outage = False  # somebody answered
+        return overloaded
+    if tries <= retries and not (traffic is not None and traffic.outage):
+        return True
+    if traffic is not None:
+        traffic.outage = True
+    return False
+
+
+def _in_turn(call: Call, deadline: Deadline, traffic: Traffic) -> Generator[Step, Any, Any]:
+    """Send ``call`` as soon as the limit on requests under way allows.
+
+    Raises:
+        ServerOverloaded: The server's queue is full, or there was no turn before the deadline.
+        AlexNetClientError: What the server said.
+    """
+    admission = traffic.admission
+    place = admission.enter()
+    try:
+        if place.turn is not None:
+            yield Wait(place.turn, deadline.remaining_s)
+            if not place.turn.done():
+                raise admission.no_turn()
+        reply = yield Send(call, deadline.remaining_s)
+    except ServerOverloaded as error:
+        admission.refused(place, error)
+        raise
+    else:
+        admission.answered()
+        return reply
+    finally:
+        admission.leave(place)

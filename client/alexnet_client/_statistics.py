@@ -1,38 +1,18 @@
-"""Where the server spent its time: what its models did between two looks at their counters.
+"""Where the server spent its time: what its models did since they were loaded, or between two looks.
 
-In: two readings of Triton's model statistics. Out: a ``ModelWork`` for the ensemble and each model in it.
-Called by: the command ``bench``.
+In: readings of Triton's model statistics. Out: a ``ModelWork`` for the ensemble and each model in it.
+Called by: ``_health.py``, and the command ``bench``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ._calls import ModelStatistics, ReadComposingModels, ReadStatistics
+from ._errors import AlexNetClientError, DeadlineExceeded
 from ._flows import ClientState, Flow
 from ._retry import Deadline, send
-
-
-@dataclass(frozen=True, slots=True)
-class ModelWork:
-    """What one model did in a stretch of time, a request's share of it in seconds.
-
-    Attributes:
-        model: Name of the model.
-        requests: Requests that succeeded.
-        batch: Images in a batch, on average; 0 for an ensemble, which has no batches of its own.
-        queue_s: Mean time that a request waited for its batch.
-        compute_s: Mean time that its batch was computed, input and output included.
-        total_s: Mean time from the request's arrival at the model to its answer.
-    """
-
-    model: str
-    requests: int
-    batch: float
-    queue_s: float
-    compute_s: float
-    total_s: float
+from ._status import ModelWork
 
 
 def statistics(state: ClientState, deadline: Deadline) -> Flow[tuple[ModelStatistics, ...]]:
@@ -50,6 +30,36 @@ def statistics(state: ClientState, deadline: Deadline) -> Flow[tuple[ModelStatis
     return tuple(counters)
 
 
+def work_since_load(model: str, deadline: Deadline, version: str = "") -> Flow[ModelWork | None]:
+    """What ``model`` has done, all its versions together; None if the server does not tell.
+
+    Raises:
+        DeadlineExceeded: The server did not answer in time.
+    """
+    try:
+        counters = yield from send(ReadStatistics(model, version), deadline, 0)
+    except DeadlineExceeded:
+        raise
+    except AlexNetClientError:  # a server may keep its counters to itself and classify all the same
+        return None
+    return work_from_counters(model, counters)
+
+
+def work_from_counters(model: str, counters: Sequence[ModelStatistics]) -> ModelWork:
+    """The work that ``counters`` add up to, one of them for each version of ``model``."""
+    requests, executions = sum(c.requests for c in counters), sum(c.executions for c in counters)
+    images, each = sum(c.images for c in counters), max(requests, 1)
+    return ModelWork(
+        model=model,
+        requests=requests,
+        images=images,
+        batch=images / executions if executions else 0.0,
+        queue_s=sum(c.queue_s for c in counters) / each,
+        compute_s=sum(c.compute_s for c in counters) / each,
+        total_s=sum(c.total_s for c in counters) / each,
+    )
+
+
 def work_between(before: Sequence[ModelStatistics], after: Sequence[ModelStatistics]) -> tuple[ModelWork, ...]:
     """What each model did from ``before`` to ``after``; a model that did nothing, or was reloaded, is left out."""
     earlier = {(counters.name, counters.version): counters for counters in before}
@@ -59,15 +69,15 @@ def work_between(before: Sequence[ModelStatistics], after: Sequence[ModelStatist
         requests = now.requests - (then.requests if then else 0)
         if then is None or requests <= 0:
             continue
-        executions = now.executions - then.executions
-        work.append(
-            ModelWork(
-                model=now.name,
-                requests=requests,
-                batch=(now.images - then.images) / executions if executions else 0.0,
-                queue_s=(now.queue_s - then.queue_s) / requests,
-                compute_s=(now.compute_s - then.compute_s) / requests,
-                total_s=(now.total_s - then.total_s) / requests,
-            )
+        since = ModelStatistics(
+            name=now.name,
+            version=now.version,
+            images=now.images - then.images,
+            executions=now.executions - then.executions,
+            requests=requests,
+            total_s=now.total_s - then.total_s,
+            queue_s=now.queue_s - then.queue_s,
+            compute_s=now.compute_s - then.compute_s,
         )
+        work.append(work_from_counters(now.name, [since]))
     return tuple(work)

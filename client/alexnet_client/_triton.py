@@ -15,7 +15,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2 as pb
 
 from . import _calls as calls
-from ._config import IMAGE, PROBABILITIES
+from ._config import EMBEDDINGS, IMAGE, PROBABILITIES
 from ._errors import InvalidImage, ProtocolMismatch
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -26,8 +26,8 @@ LARGEST_IMAGE_BYTES = 2**31 - 4096
 RAW_INPUT_TAG = bytes([pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number << 3 | 2])
 
 
-def infer_request(call: calls.Infer, timeout_s: float) -> bytes:
-    """A request for one image, IMAGE BYTES [1, 1], answered by the classification extension.
+def infer_request(call: calls.Infer | calls.Embed, timeout_s: float) -> bytes:
+    """A request for one image, IMAGE BYTES [1, 1]: for its classes by the classification extension, or its embedding.
 
     Serialized messages that are joined are one message
     (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the image's bytes are copied once, into
@@ -36,15 +36,17 @@ def infer_request(call: calls.Infer, timeout_s: float) -> bytes:
     The parameter ``timeout`` is microseconds in a queue (Triton's "schedule policy" extension): an answer
     that nobody waits for any more need not be computed.
     """
+    if isinstance(call.image_bytes, calls.SharedImage):
+        return shared_infer_request(call, call.image_bytes, timeout_s)
     length = len(call.image_bytes)
     if length > LARGEST_IMAGE_BYTES:
         raise InvalidImage(f"the image has {length} bytes; one request carries at most {LARGEST_IMAGE_BYTES}")
     timeout = pb.ModelInferRequest()
-    timeout.parameters["timeout"].int64_param = min(max(1, int(timeout_s * 1e6)), 2**63 - 1)
+    timeout.parameters["timeout"].int64_param = timeout_us(timeout_s)
     # a BYTES element is its length, 4 bytes little-endian, and its content
     return b"".join(
         (
-            infer_head(call.model, call.version, call.class_count),
+            infer_head(call.model, call.version, call.class_count if isinstance(call, calls.Infer) else None),
             timeout.SerializeToString(),
             RAW_INPUT_TAG,
             varint(4 + length),
@@ -54,12 +56,30 @@ def infer_request(call: calls.Infer, timeout_s: float) -> bytes:
     )
 
 
+def shared_infer_request(call: calls.Infer | calls.Embed, image: calls.SharedImage, timeout_s: float) -> bytes:
+    """The same for an image in shared memory (Triton's "shared memory" extension)."""
+    class_count = call.class_count if isinstance(call, calls.Infer) else None
+    request = pb.ModelInferRequest.FromString(infer_head(call.model, call.version, class_count))
+    request.parameters["timeout"].int64_param = timeout_us(timeout_s)
+    request.inputs[0].parameters["shared_memory_region"].string_param = image.region
+    request.inputs[0].parameters["shared_memory_byte_size"].int64_param = image.byte_size
+    return bytes(request.SerializeToString())
+
+
+def timeout_us(timeout_s: float) -> int:
+    """Microseconds, at least 1, as far as Triton's parameter counts."""
+    return min(max(1, int(timeout_s * 1e6)), 2**63 - 1)
+
+
 @lru_cache(maxsize=16)
-def infer_head(model: str, version: str, class_count: int) -> bytes:
-    """What requests for different images have in common, serialized."""
+def infer_head(model: str, version: str, class_count: int | None) -> bytes:
+    """What requests for different images have in common, serialized; ``class_count`` is None for embeddings."""
     request = pb.ModelInferRequest(model_name=model, model_version=version)
     request.inputs.add(name=IMAGE, datatype="BYTES", shape=[1, 1])
-    request.outputs.add(name=PROBABILITIES).parameters["classification"].int64_param = class_count
+    if class_count is None:
+        request.outputs.add(name=EMBEDDINGS)
+    else:
+        request.outputs.add(name=PROBABILITIES).parameters["classification"].int64_param = class_count
     return bytes(request.SerializeToString())
 
 
@@ -74,15 +94,20 @@ def varint(number: int) -> bytes:
 
 
 def elements_from_reply(reply: Any) -> list[bytes]:
-    """The elements of the first output, BYTES [1, k]."""
-    if len(reply.raw_output_contents) != 1:
-        raise ProtocolMismatch(f"the server answered {len(reply.raw_output_contents)} outputs where 1 was expected")
-    raw, elements, at = reply.raw_output_contents[0], [], 0
+    """The elements of the only output, BYTES [1, k]."""
+    raw, elements, at = content_from_reply(reply), [], 0
     while at < len(raw):
         (length,) = struct.unpack_from("<I", raw, at)
         elements.append(raw[at + 4 : at + 4 + length])
         at += 4 + length
     return elements
+
+
+def content_from_reply(reply: Any) -> bytes:
+    """The content of the only output."""
+    if len(reply.raw_output_contents) != 1:
+        raise ProtocolMismatch(f"the server answered {len(reply.raw_output_contents)} outputs where 1 was expected")
+    return bytes(reply.raw_output_contents[0])
 
 
 def metadata_from_reply(reply: Any) -> calls.ModelMetadata:
@@ -145,12 +170,28 @@ def _named(request_type: Any) -> Callable[[Any, float], bytes]:
     return lambda call, _: request_type(name=call.model, version=call.version).SerializeToString()
 
 
+def _register(call: calls.RegisterSharedMemory, timeout_s: float) -> bytes:
+    request = pb.SystemSharedMemoryRegisterRequest(name=call.name, key=call.name, byte_size=call.byte_size)
+    return bytes(request.SerializeToString())
+
+
+def _unregister(call: calls.UnregisterSharedMemory, timeout_s: float) -> bytes:
+    return bytes(pb.SystemSharedMemoryUnregisterRequest(name=call.name).SerializeToString())
+
+
 def _empty(call: Any, timeout_s: float) -> bytes:
     return b""  # a message without fields
 
 
 CODECS: dict[type, Codec] = {
     calls.Infer: Codec("ModelInfer", infer_request, pb.ModelInferResponse, elements_from_reply),
+    calls.Embed: Codec("ModelInfer", infer_request, pb.ModelInferResponse, content_from_reply),
+    calls.RegisterSharedMemory: Codec(
+        "SystemSharedMemoryRegister", _register, pb.SystemSharedMemoryRegisterResponse, lambda reply: None
+    ),
+    calls.UnregisterSharedMemory: Codec(
+        "SystemSharedMemoryUnregister", _unregister, pb.SystemSharedMemoryUnregisterResponse, lambda reply: None
+    ),
     calls.ReadMetadata: Codec(
         "ModelMetadata", _named(pb.ModelMetadataRequest), pb.ModelMetadataResponse, metadata_from_reply
     ),

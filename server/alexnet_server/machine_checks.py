@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ _PROBE_TIMEOUT_S = 60
 _STUB_SHARED_MEMORY_BYTES = 1 << 20
 # A batch of 64 photographs of 4 MB, which travel to the preprocessing model as they are.
 _COMFORTABLE_SHARED_MEMORY_BYTES = 256 << 20
+# More processes only take turns; `alexnet-build tune` may choose twice as many, for what they wait in between.
+_INSTANCES_A_CORE = 2
 _MORE_SHARED_MEMORY = "docker run --shm-size=1g ...  # or, as root: mount -o remount,size=1g /dev/shm"
 _TYPE_BYTES = {
     "TYPE_BOOL": 1,
@@ -130,6 +134,19 @@ def note_little_shared_memory(situation: Situation) -> Iterator[Finding]:
             f"{_COMFORTABLE_SHARED_MEMORY_BYTES >> 20} MiB, a batch of 64 photographs of 4 MB",
             _MORE_SHARED_MEMORY,
         )
+
+
+def note_many_instances(situation: Situation) -> Iterator[Finding]:
+    """Say that a repository was made for a machine of more cores; it works here, but slower than it could."""
+    cores = len(os.sched_getaffinity(0))
+    for model in situation.python_models if situation.server else ():
+        if model.instance_count > _INSTANCES_A_CORE * cores:
+            yield Finding(
+                f"model {model.name}",
+                f"{model.instance_count} processes for {cores} core{'s' * (cores != 1)}",
+                f"at most {_INSTANCES_A_CORE * cores}: these were chosen for a machine of more cores",
+                shlex.join(["alexnet-build", "tune", "--repository", str(situation.repository)]),
+            )
 
 
 _PROBE = """

@@ -52,6 +52,7 @@ MACHINE_CHECKS: tuple[Check, ...] = (
 NOTES: tuple[Check, ...] = (
     hardware_checks.note_unknown_hardware,
     machine_checks.note_little_shared_memory,
+    machine_checks.note_many_instances,
 )
 
 

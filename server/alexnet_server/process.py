@@ -16,6 +16,7 @@ from typing import IO
 
 from alexnet_server.log import LogRelay
 from alexnet_server.shared_memory import SHARED_MEMORY
+from alexnet_server.tether import start_tethered
 
 # How long tritonserver waits for requests under way before it ends, and how long we wait for it to end.
 DRAIN_TIMEOUT_S = 5
@@ -27,8 +28,8 @@ class TritonProcess:
     """A running tritonserver and everything it starts.
 
     It leads its own process group, so that a Ctrl-C in the terminal reaches this program alone, which then
-    stops the server in order. Its shared memory carries a prefix of its own, so that what is left of it can
-    be told from other servers' and removed.
+    stops the server in order. Where this program is killed, the kernel tells the server to end. Its shared
+    memory carries a prefix of its own, so that what is left of it can be told from other servers' and removed.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class TritonProcess:
     ) -> None:
         """Start `command`, which begins with the executable and ends with whatever the caller asked for."""
         self._shared_memory_prefix = f"alexnet-server-{os.getpid()}-{secrets.token_hex(4)}-"
-        self._process = subprocess.Popen(
+        self._process = start_tethered(
             [*command, f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix}"],
             env=environment,
             stdin=subprocess.DEVNULL,

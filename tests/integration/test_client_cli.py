@@ -76,7 +76,7 @@ def test_formats_agree(environment: dict[str, str], photographs: list[Path]) -> 
 
 
 def test_files_patterns_and_stdin_keep_their_order(environment: dict[str, str], album: Path) -> None:
-    arguments = (album / "more/c.jpeg", "-", f"{album}/a*")
+    arguments = (album / "more/c.jpeg", f"{album}/a*", "--from-file", "-")
     done = run(environment, "classify", *arguments, "--format", "jsonl", stdin=f"{album}/a.jpg\n")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [
@@ -96,7 +96,7 @@ def test_results_stream_from_a_pipe_and_an_interrupt_ends_at_once(
     environment: dict[str, str], photographs: list[Path]
 ) -> None:
     process = subprocess.Popen(
-        [*CLIENT, "classify", "-", "--format", "jsonl"],
+        [*CLIENT, "classify", "--from-file", "-", "--format", "jsonl"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -138,9 +138,11 @@ def test_reader_that_goes_away_ends_the_run_without_a_traceback(
 def test_status_shows_every_composing_model(environment: dict[str, str], server: Any) -> None:
     done = run(environment, "status")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+    readiness, _, work = done.stdout.partition("\n\n")
+    assert [line.split()[0] for line in readiness.splitlines()] == [
         *(server.grpc_url, "server", "classifier", "preprocess", "alexnet", "serving")
     ]
+    assert [line.split()[0] for line in work.splitlines()[1:]] == ["classifier", "preprocess", "alexnet"]
 
 
 def test_status_as_json_has_one_row_a_server(environment: dict[str, str], server: Any) -> None:

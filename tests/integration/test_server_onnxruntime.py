@@ -22,10 +22,11 @@ BATCH_SIZES = [1, 3, 2, 2]  # 8 together
 
 @pytest.fixture(scope="module")
 def coalescing_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The repository's network, which waits for eight images before it runs."""
+    """Two copies of the repository's network, which wait for eight images before one runs; both have warmed up."""
     copy = shutil.copytree(repository, tmp_path_factory.mktemp("coalescing") / "models")
     path = copy / "alexnet" / "config.pbtxt"
     config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    config.instance_group[0].count = 2
     config.dynamic_batching.preferred_batch_size[:] = [sum(BATCH_SIZES)]
     config.dynamic_batching.max_queue_delay_microseconds = 20_000_000
     path.write_text(text_format.MessageToString(config))

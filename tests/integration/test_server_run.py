@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -45,6 +46,14 @@ def children_named(pid: int, prefix: str) -> list[psutil.Process]:
             if child.name().startswith(prefix):
                 named.append(child)
     return named
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits for whoever inherited it to collect it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def stub_of(server_pid: int, model: str) -> psutil.Process:
@@ -107,6 +116,17 @@ def test_run_leaves_no_process_and_no_shared_memory_after_signal(
     assert shared_memory_of(started.pid) == []
 
 
+def test_killed_run_leaves_no_process_and_no_shared_memory(started: subprocess.Popen[str]) -> None:
+    family = psutil.Process(started.pid).children(recursive=True)
+    assert len(family) >= 3
+    assert shared_memory_of(started.pid)
+
+    started.kill()
+
+    wait_for(lambda: all(ended(member) for member in family), "every process of the server ended")
+    assert shared_memory_of(started.pid) == []
+
+
 def test_run_ends_with_a_message_when_the_process_of_a_model_dies(started: subprocess.Popen[str]) -> None:
     (triton,) = psutil.Process(started.pid).children()
     stub_of(triton.pid, "alexnet").kill()
@@ -114,7 +134,7 @@ def test_run_ends_with_a_message_when_the_process_of_a_model_dies(started: subpr
     _, messages = started.communicate(timeout=DEADLINE_S)
 
     assert started.returncode == 1
-    assert "the process of alexnet_0_0 died" in messages
+    assert re.search(r"the process of alexnet_0_\d+ died", messages)
     assert shared_memory_of(started.pid) == []
 
 

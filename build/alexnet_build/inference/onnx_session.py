@@ -1,7 +1,8 @@
 """An ONNX file on the CPU, run by ONNX Runtime: the class ``OnnxSession``.
 
-In: ``model.onnx`` with input ``PIXELS`` (N, S, S, 3) uint8 and output ``PROBABILITIES`` (N, C) float32. Out: a
-``Session``. ONNX Runtime's own sessions may be run from several threads, so a pool of threads does for ``submit``.
+In: ``model.onnx`` with input ``PIXELS`` (N, S, S, 3) uint8 and output ``PROBABILITIES`` (N, C) float32; a second
+output, ``EMBEDDINGS``, is left alone. Out: a ``Session``. ONNX Runtime's own sessions may be run from several threads,
+so a pool of threads does for ``submit``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from alexnet_build.errors import EngineError
 from alexnet_build.inference.session import Pending, Session
-from alexnet_build.tensors import PIXELS, PROBABILITIES
+from alexnet_build.tensors import EMBEDDINGS, PIXELS, PROBABILITIES
 
 
 class OnnxSession(Session):
@@ -114,7 +115,7 @@ def _sizes(session: Any, onnx_file: Path) -> tuple[int, int]:
     """Side S and number of classes C, from the file's input and output."""
     found = [f"{v.name} {v.type} {v.shape}" for v in (*session.get_inputs(), *session.get_outputs())]
     try:
-        (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+        (pixels,), (probabilities, *others) = session.get_inputs(), session.get_outputs()
         batch, side, width, channels = pixels.shape
         free, classes = probabilities.shape
     except ValueError:
@@ -122,6 +123,7 @@ def _sizes(session: Any, onnx_file: Path) -> tuple[int, int]:
     else:
         fits = (pixels.name, pixels.type, side, channels) == (PIXELS, "tensor(uint8)", width, 3)
         fits &= (probabilities.name, probabilities.type) == (PROBABILITIES, "tensor(float)")
+        fits &= [output.name for output in others] in ([], [EMBEDDINGS])
         fits &= isinstance(side, int) and isinstance(classes, int)
         fits &= not isinstance(batch, int) and not isinstance(free, int)
     if not fits:

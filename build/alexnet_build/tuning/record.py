@@ -85,7 +85,7 @@ def tuned_config_text(repository: Path, model: str, tuning: Tuning) -> str:
     return HEADER + text_format.MessageToString(config)
 
 
-def read_tuning(repository: Path, engine: Engine, max_batch: int) -> Tuning:
+def read_tuning(repository: Path, engine: Engine, max_batch: int) -> Tuning | None:
     """The settings that a new engine in this repository is to be served with: those of tuning.json, if they fit it.
 
     What does not fit, or was measured elsewhere, is said on stderr.
@@ -96,15 +96,15 @@ def read_tuning(repository: Path, engine: Engine, max_batch: int) -> Tuning:
         max_batch: The largest batch from now on. Larger preferred batches are not taken over.
 
     Returns:
-        The settings; the defaults without tuning.json. CUDA graphs are off: their answers were compared with
-        another engine's.
+        The settings; None without any that fit. CUDA graphs are off: their answers were compared with another
+        engine's.
 
     Raises:
         TuningError: There is a tuning.json that cannot be read.
     """
     path = repository / TUNING_FILE
     if not path.is_file():
-        return Tuning()
+        return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         tuning = tuning_from_json(content["settings"])
@@ -114,7 +114,7 @@ def read_tuning(repository: Path, engine: Engine, max_batch: int) -> Tuning:
         raise TuningError(f"{path} cannot be read ({error!r}); tune again, or delete it") from error
     if measured_engine != engine:
         _note(f"{path} was measured with {measured_engine}, this is {engine}: built with default settings", repository)
-        return Tuning()
+        return None
     here = this_machine()
     if (machine.cores, machine.gpus) != (here.cores, here.gpus):
         _note(f"{path} was measured on {machine}, this is {here}: its settings are kept", repository)

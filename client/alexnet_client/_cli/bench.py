@@ -23,6 +23,7 @@ from alexnet_client._images import image_bytes_from, png_from_pixels
 from alexnet_client._many import NOTHING_YET
 
 from .bench_report import BenchWriter, bench_writer
+from .connection import Connection
 from .ending import stderr_console
 from .load import Counters, Recorder, keep_busy
 from .paths import ImagePaths
@@ -71,7 +72,7 @@ class Plan:
     deadline_s: float
 
 
-def bench_paths(arguments: list[str], plan: Plan, *, url: str, model: str, format: str) -> int:
+def bench_paths(arguments: list[str], plan: Plan, connection: Connection, *, format: str) -> int:
     """Measure and write; the number of images that failed.
 
     Raises:
@@ -82,19 +83,23 @@ def bench_paths(arguments: list[str], plan: Plan, *, url: str, model: str, forma
     if album.left_out:
         limit = f"{LARGEST_ALBUM_BYTES >> 20} MiB"
         stderr_console().print(f"the first {len(album.images)} images are used; {album.left_out} exceed {limit}")
-    writer = bench_writer(format)
     from alexnet_client._transport import AsyncGrpcTransport
 
-    return asyncio.run(bench(AsyncGrpcTransport(url), album, plan, writer, url=url, model=model))
+    transport = AsyncGrpcTransport(settings_from(connection, plan))
+    return asyncio.run(bench(transport, album, plan, bench_writer(format), connection))
+
+
+def settings_from(connection: Connection, plan: Plan) -> Settings:
+    """A client that tries once: a second try would hide what is to be seen."""
+    return Settings(**connection.keywords(), deadline_s=plan.deadline_s, retries=0)
 
 
 async def bench(
-    transport: AsyncTransport, album: Album, plan: Plan, writer: BenchWriter, *, url: str, model: str
+    transport: AsyncTransport, album: Album, plan: Plan, writer: BenchWriter, connection: Connection
 ) -> int:
     """Measure every concurrency of ``plan`` and hand each to ``writer``; the number of images that failed."""
-    settings = Settings(url, model, deadline_s=plan.deadline_s, retries=0)
-    state = ClientState(settings, transport.now_s)
-    counted = len(split_urls(url)) == 1  # of several servers, one would answer for all
+    state = ClientState(settings_from(connection, plan), transport.now_s)
+    counted = len(split_urls(connection.url)) == 1  # of several servers, one would answer for all
 
     async def read_counters() -> Counters:
         if not counted:
@@ -106,7 +111,7 @@ async def bench(
 
     failed = 0
     async with AsyncClassifier(
-        url, model=model, deadline_s=plan.deadline_s, retries=0, transport=transport
+        **connection.keywords(), deadline_s=plan.deadline_s, retries=0, transport=transport
     ) as classifier:
         status = await classifier.status()
         await classifier.labels()  # one clear error now, instead of the same one for every image

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -45,9 +46,37 @@ def clean_ending() -> Iterator[None]:
         stderr_console().print("interrupted")
         _exit(INTERRUPTED)
     except BrokenPipeError:
-        # what is still buffered has no reader: let the last flush go nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         _exit(PIPE_CLOSED)
+    except OSError as error:  # such as a disk that is full
+        _give_up_stdout()
+        what = f"{error.filename}: " if error.filename else "cannot write: "
+        complain(AlexNetClientError(f"{what}{error.strerror or error}"))
+        _exit(FAILED)
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Around a short step on disk that must not be done by half: Ctrl-C is heeded when it is over.
+
+    Not for a pipe, whose reader may leave a write waiting for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():  # others are not interrupted
+        yield
+        return
+    pending: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pending.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pending:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _give_up_stdout() -> None:
+    """What is still buffered has no reader or no room: let the last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(status: int) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from typing import IO, Any, Protocol
 
@@ -33,6 +34,17 @@ def row_from_result(result: Result) -> dict[str, Any]:
     }
 
 
+def rows_from_result(result: Result) -> list[tuple[Any, ...]]:
+    """One image as rows of ``CSV_HEADER``, None where there is nothing to say.
+
+    A row a prediction; one row for an image that failed, or of which no prediction was kept.
+    """
+    if result.predictions:
+        predictions = enumerate(result.predictions, start=1)
+        return [(result.image, rank, p.label, p.index, p.score, None) for rank, p in predictions]
+    return [(result.image, None, None, None, None, None if result.error is None else result.error.message)]
+
+
 class JsonLinesWriter:
     """One line an image."""
 
@@ -44,7 +56,8 @@ class JsonLinesWriter:
 
     def write(self, result: Result) -> None:
         """One line, flushed, so that a reader at the other end of a pipe sees it now."""
-        print(json.dumps(row_from_result(result), ensure_ascii=False), file=self._stream, flush=True)
+        self._stream.write(json.dumps(row_from_result(result), ensure_ascii=False) + "\n")
+        self._stream.flush()
 
     def end(self) -> None:
         """Nothing."""
@@ -62,8 +75,9 @@ class JsonWriter:
 
     def write(self, result: Result) -> None:
         """One row."""
-        self._stream.write(self._before + json.dumps(row_from_result(result), ensure_ascii=False))
-        self._before = ",\n  "
+        text = self._before + json.dumps(row_from_result(result), ensure_ascii=False)
+        self._before = ",\n  "  # first, as Ctrl-C is heeded right after a write
+        self._stream.write(text)
 
     def end(self) -> None:
         """The closing bracket."""
@@ -72,23 +86,31 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """One row a prediction; an image that failed has one row with its error."""
+    """One row a prediction; an image that failed has one row with its error.
 
-    def __init__(self, stream: IO[str]) -> None:
+    Args:
+        stream: Where to.
+        header: Whether the first line names the columns; not where a file is continued.
+    """
+
+    def __init__(self, stream: IO[str], header: bool = True) -> None:
         self._stream = stream
-        self._csv = csv.writer(stream, lineterminator="\n")
+        self._header = header
 
     def begin(self) -> None:
         """The header."""
-        self._csv.writerow(CSV_HEADER)
+        if self._header:
+            self._write([CSV_HEADER])
 
     def write(self, result: Result) -> None:
-        """The image's rows, flushed."""
-        if result.error is not None:
-            self._csv.writerow((result.image, "", "", "", "", result.error.message))
-        for rank, p in enumerate(result.predictions, start=1):
-            self._csv.writerow((result.image, rank, p.label, p.index, p.score, ""))
-        self._stream.flush()
+        """The image's rows, in one piece, flushed."""
+        self._write(rows_from_result(result))
 
     def end(self) -> None:
         """Nothing."""
+
+    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        self._stream.write(lines.getvalue())
+        self._stream.flush()

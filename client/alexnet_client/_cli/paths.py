@@ -1,61 +1,125 @@
-"""The images that a command line means. In: files, directories, patterns, ``-``. Out: paths, one at a time.
+"""The images that a command line means. In: files, directories, patterns, lists, ``-``. Out: one image at a time.
 
-Called by: ``classify``. Nothing is opened here; a path that does not exist is passed on, so that it fails as
-one image and not as the whole run.
+Called by: ``classify`` and ``bench``. But for stdin and lists nothing is opened here; a path that does not exist
+is passed on, so that it fails as one image and not as the whole run.
 """
 
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import os
-import queue
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import IO
 
-from alexnet_client._many import NOTHING_YET
+from alexnet_client._errors import InvalidSetting
 
-# What the server decodes. Only directories are filtered by it: a file that was named is always sent.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"})
-STDIN = "-"
-STDIN_POLL_S = 0.1  # how long a finished result may wait while the pipe is silent
-STDIN_AHEAD = 1024  # paths read from the pipe and not yet used
+from .path_lists import STDIN, checked_list, has_image_suffix, list_in_bytes, paths_as_they_come, paths_in_file
+
+STDIN_ONCE = "stdin can be read only once; name '-' once, as an image or as a list"
+
+
+class StdinImage(io.BytesIO):
+    """The image that came through stdin; its name in results is ``-``, as it was typed."""
+
+    name = STDIN
 
 
 class ImagePaths:
-    """Every image path that ``arguments`` mean, in their order, directories sorted.
+    """Every image that was named, in order: ``arguments`` first, directories sorted, then the lists.
+
+    Args:
+        arguments: Files, directories, patterns; ``-`` is one image, its bytes.
+        stdin: Where ``-`` is read from.
+        lists: Files of paths, one a line; ``-`` is such a list from stdin.
+        null: The paths in lists end with NUL instead of a newline.
+        leave_out: A directory that is never searched, because this run writes into it.
 
     Attributes:
         skipped: Files in directories that were left out so far because they are no images by their suffix.
+        done: Paths that are left out, because they were classified by an earlier run.
+        already: How many were left out for that so far.
+
+    Raises:
+        InvalidSetting: A list cannot be read, or stdin is wanted twice.
     """
 
-    def __init__(self, arguments: Iterable[str], stdin: IO[bytes]) -> None:
-        self._arguments = list(arguments)
+    def __init__(
+        self,
+        arguments: Iterable[str],
+        stdin: IO[bytes],
+        *,
+        lists: Iterable[str] = (),
+        null: bool = False,
+        leave_out: str | None = None,
+    ) -> None:
+        self._arguments, self._lists, self._null = list(arguments), list(lists), null
         self._stdin = stdin
-        self.skipped = 0
+        self._image_bytes: bytes | None = None
+        self._leave_out = None if leave_out is None else os.path.join(os.path.abspath(leave_out), "")
+        self.skipped = self.already = 0
+        self.done: Collection[str] = frozenset()
+        if (self._arguments + self._lists).count(STDIN) > 1:
+            raise InvalidSetting(STDIN_ONCE)
+        for name in self._lists:
+            checked_list(name)
 
     def __iter__(self) -> Iterator[str]:
-        self.skipped = 0
+        """The paths, ``NOTHING_YET`` while a pipe is silent, and a ``StdinImage`` for ``-``."""
+        self.skipped = self.already = 0
+        for path in self._all():
+            if path in self.done:
+                self.already += 1
+            else:
+                yield path
+
+    def count(self) -> int | None:
+        """How many there are; None if they come from stdin, which can be read only once."""
+        return None if STDIN in self._lists else sum(1 for _ in self)
+
+    def longest(self) -> int:
+        """Length of the longest of the first thousand paths; 0 if they come from stdin."""
+        if STDIN in self._lists:
+            return 0
+        names = (STDIN if isinstance(path, StdinImage) else path for path in itertools.islice(self, 1000))
+        return max(map(len, names), default=0)
+
+    def stdin_bytes(self) -> bytes | None:
+        """The bytes of the image ``-``, read once; None if it was not named.
+
+        Raises:
+            InvalidSetting: They are plainly a list of paths, or nobody pipes anything in.
+        """
+        if self._image_bytes is None and STDIN in self._arguments:
+            if self._stdin.isatty():
+                raise InvalidSetting(
+                    "'-' is the bytes of one image, and stdin is a terminal",
+                    hint="Pipe one in: alexnet-client classify - < cat.jpg",
+                )
+            image_bytes = self._stdin.read()
+            first = list_in_bytes(image_bytes)
+            if first is not None:
+                null = " --null" if b"\0" in image_bytes else ""
+                raise InvalidSetting(
+                    f"'-' is the bytes of one image, and stdin is a list of paths, from {first!r}",
+                    hint=f"Read a list with: alexnet-client classify --from-file -{null}",
+                )
+            self._image_bytes = image_bytes
+        return self._image_bytes
+
+    def _all(self) -> Iterator[str]:
         for argument in self._arguments:
             if argument == STDIN:
-                yield from lines_as_they_come(self._stdin)
+                yield StdinImage(self.stdin_bytes() or b"")  # type: ignore[misc]  # any image will do
             elif os.path.isdir(argument):
                 yield from self._walk(argument)
             elif glob.has_magic(argument) and not os.path.lexists(argument):
                 yield from self._matches(argument)
             else:
                 yield argument
-
-    def count(self) -> int | None:
-        """How many there are; None if they come from stdin, which can be read only once."""
-        return None if STDIN in self._arguments else sum(1 for _ in self)
-
-    def longest(self) -> int:
-        """Length of the longest of the first thousand paths; 0 if they come from stdin."""
-        if STDIN in self._arguments:
-            return 0
-        return max((len(path) for path in itertools.islice(self, 1000)), default=0)
+        for name in self._lists:
+            yield from paths_as_they_come(self._stdin, self._null) if name == STDIN else paths_in_file(name, self._null)
 
     def _matches(self, pattern: str) -> Iterator[str]:
         found = sorted(glob.glob(pattern, recursive=True))
@@ -66,45 +130,22 @@ class ImagePaths:
                 # of "**" every directory is a match too, and so is every file in it
                 if "**" not in pattern:
                     yield from self._walk(path)
-            else:
+            elif not self._is_left_out(path):
                 yield path
 
     def _walk(self, directory: str) -> Iterator[str]:
         for folder, folders, files in os.walk(directory):
+            if self._is_left_out(os.path.join(folder, "")):
+                folders.clear()
+                continue
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                if has_image_suffix(name) and not name.startswith("."):
                     yield os.path.join(folder, name)
                 else:
                     self.skipped += 1
 
-
-def lines_as_they_come(stdin: IO[bytes]) -> Iterator[str]:
-    """The lines of ``stdin``, empty ones left out; ``NOTHING_YET`` while the next one is awaited.
-
-    A thread reads ahead, because nothing else can tell whether a pipe has a line without waiting for it.
-    """
-    lines: queue.Queue[bytes | None] = queue.Queue(STDIN_AHEAD)
-    threading.Thread(target=_read_lines, args=(stdin, lines), daemon=True).start()
-    while True:
-        try:
-            line = lines.get(timeout=STDIN_POLL_S)
-        except queue.Empty:
-            yield NOTHING_YET  # type: ignore[misc]  # the sentinel of classify_many
-            continue
-        if line is None:
-            return
-        if line:
-            yield os.fsdecode(line)
-
-
-def _read_lines(stdin: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    """Unbuffered: a thread inside a buffered reader would hold its lock when the interpreter shuts down."""
-    raw = getattr(stdin, "raw", stdin)
-    rest = b""
-    while chunk := raw.read(65536):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            lines.put(line.removesuffix(b"\r"))
-    lines.put(rest.removesuffix(b"\r"))
-    lines.put(None)
+    def _is_left_out(self, path: str) -> bool:
+        if self._leave_out is None:
+            return False
+        return os.path.join(os.path.abspath(path), "").startswith(self._leave_out)

@@ -6,18 +6,18 @@ and the same config: any model whose config.pbtxt says `backend: "onnxruntime"`.
 
 Config parameters, named as the native backend names them: intra_op_thread_count, inter_op_thread_count (0
 or absent: this instance's share of the cores), execution_mode (0 sequential, 1 parallel) and `optimization
-{ graph { level } }` (-1 basic, 1 or absent everything).
+{ graph { level } }` (-1 basic, 1 or absent everything). One of its own, which the native backend passes over:
+lone_image_session (0: an image that comes alone gets no session on all cores).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
+from onnxruntime_sessions import Sessions
 
 CONFIG_TYPE_FROM_ONNX = {
     "tensor(bool)": "TYPE_BOOL",
@@ -32,7 +32,7 @@ CONFIG_TYPE_FROM_ONNX = {
 
 
 class TritonPythonModel:
-    """One ONNX Runtime session; the requests that Triton coalesced run as one batch."""
+    """One instance of a model; the requests that Triton coalesced run as one batch."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model file and check that it is what the config says.
@@ -53,10 +53,10 @@ class TritonPythonModel:
         self.batched = config.get("max_batch_size", 0) > 0
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
-        self.session = onnxruntime.InferenceSession(path, session_options(config), providers=["CPUExecutionProvider"])
+        self.sessions = Sessions(path, config)
         differences = [
-            *compare_tensors("input", config["input"], self.session.get_inputs(), self.batched),
-            *compare_tensors("output", config["output"], self.session.get_outputs(), self.batched),
+            *compare_tensors("input", config["input"], self.sessions.batches.get_inputs(), self.batched),
+            *compare_tensors("output", config["output"], self.sessions.batches.get_outputs(), self.batched),
         ]
         if differences:
             raise pb_utils.TritonModelException(
@@ -84,7 +84,7 @@ class TritonPythonModel:
             arrays = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
             feeds[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         try:
-            outputs = self.session.run(self.output_names, feeds)
+            outputs = self.sessions.run(self.output_names, feeds)
         except Exception as fault:  # ONNX Runtime's exceptions share no base; Triton already checked the inputs
             error = pb_utils.TritonError(f"ONNX Runtime failed: {fault}", pb_utils.TritonError.INTERNAL)
             return [pb_utils.InferenceResponse(error=error) for _ in requests]
@@ -106,26 +106,6 @@ def response_from_arrays(names: list[str], arrays: list[np.ndarray]) -> pb_utils
     """Build one response from its output arrays, (N, ...)."""
     tensors = [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in zip(names, arrays, strict=True)]
     return pb_utils.InferenceResponse(tensors)
-
-
-def session_options(config: dict) -> onnxruntime.SessionOptions:
-    """Translate the config's parameters to ONNX Runtime's session options."""
-    parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
-    instance_count = sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
-    share_of_cores = max(1, len(os.sched_getaffinity(0)) // instance_count)
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0)) or share_of_cores
-    options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
-    if parameters.get("execution_mode") == "1":
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    if config.get("optimization", {}).get("graph", {}).get("level", 0) < 0:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Idle threads that spin keep cores from the preprocessing instances, other processes on the same machine:
-    # on two cores, single requests and 32 concurrent ones were both slower with it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return options
 
 
 def compare_tensors(kind: str, configured: list[dict], actual: list, batched: bool) -> list[str]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from alexnet_build.configs import ServingSpec, config_texts
 from alexnet_build.repository import repository_files
+from alexnet_build.tuning.settings import Tuning
 from alexnet_build.weights_imagenet import imagenet_spec
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -47,6 +49,13 @@ def test_configs_give_the_ensemble_nothing_that_triton_refuses_there() -> None:
     assert not classifier.HasField("dynamic_batching")
 
 
+@pytest.mark.parametrize("model", ["preprocess", "alexnet"])
+def test_request_may_say_how_long_it_waits_in_a_queue(model: str) -> None:
+    policy = parsed(ServingSpec("onnxruntime", 227, 101))[model].dynamic_batching.default_queue_policy
+    # Triton takes a request's timeout only if it is shorter than the default, and there is one.
+    assert policy == pb.ModelQueuePolicy(allow_timeout_override=True, default_timeout_microseconds=3_600_000_000)
+
+
 def test_configs_name_the_engine_file_and_where_it_runs() -> None:
     on_gpu = parsed(ServingSpec("tensorrt", 224, 1000))["alexnet"]
     on_cpu = parsed(ServingSpec("onnxruntime", 224, 1000))["alexnet"]
@@ -69,7 +78,42 @@ def test_preprocessing_device_becomes_a_parameter_and_gpu_an_instance_on_each(de
     assert preprocess.parameters["DEVICE"].string_value == device
     kinds = pb.ModelInstanceGroup
     assert preprocess.instance_group[0].kind == (kinds.KIND_GPU if device == "gpu" else kinds.KIND_CPU)
-    assert preprocess.instance_group[0].count == 2
+
+
+def instances(spec: ServingSpec) -> tuple[int, int]:
+    """Processes that decode, copies of the network."""
+    configs = parsed(spec)
+    return configs["preprocess"].instance_group[0].count, configs["alexnet"].instance_group[0].count
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, (1, 1)), (2, (2, 1)), (4, (4, 1)), (8, (8, 2)), (16, (16, 4)), (64, (16, 4))]
+)
+def test_instances_on_a_cpu_are_as_many_as_suit_its_cores(cores: int, expected: tuple[int, int]) -> None:
+    assert instances(ServingSpec("onnxruntime", 227, 101, cores=cores)) == expected
+
+
+def test_instances_on_a_cpu_are_for_this_machine_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    assert instances(ServingSpec("onnxruntime", 227, 101)) == (16, 4)
+
+
+def test_instances_for_a_gpu_do_not_depend_on_the_machine_that_renders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    assert instances(ServingSpec("tensorrt", 224, 1000)) == (2, 1)
+    assert instances(ServingSpec("tensorrt", 224, 1000, cores=8)) == (8, 1)
+
+
+@pytest.mark.parametrize(("device", "processes"), [(None, 16), ("cpu", 16), ("auto", 2), ("gpu", 2)])
+def test_processes_that_may_decode_on_a_gpu_are_few(device: str | None, processes: int) -> None:
+    spec = ServingSpec("onnxruntime", 227, 101, preprocess_device=device, cores=16)  # type: ignore[arg-type]
+    assert instances(spec) == (processes, 4)
+
+
+def test_settings_that_were_tuned_outweigh_the_cores() -> None:
+    tuning = Tuning(preprocess_instances=3, alexnet_instances=1)
+    assert instances(ServingSpec("onnxruntime", 227, 101, tuning=tuning, cores=16)) == (3, 1)
+    assert instances(ServingSpec("onnxruntime", 227, 101, preprocess_instances=5, cores=16)) == (5, 4)
 
 
 def test_repository_carries_the_kernel_and_all_modules_of_preprocessing() -> None:

@@ -63,6 +63,7 @@ def test_publish_makes_a_whole_repository_with_version_1(trained: TrainedNetwork
         "preprocess/1/jpeg_header.py",
         "preprocess/1/large_images.py",
         "preprocess/1/model.py",
+        "preprocess/1/nvjpeg.py",
         "preprocess/1/parameters.py",
         "preprocess/config.pbtxt",
         "preprocess/warmup/photograph",
@@ -200,6 +201,18 @@ def test_publish_keeps_what_was_tuned(trained: TrainedNetwork, tmp_path: Path) -
     assert (instances("preprocess"), instances("alexnet")) == (3, 2)
     publish(repository, trained, ENGINE, preprocess_instances=1)
     assert (instances("preprocess"), instances("alexnet")) == (1, 2)
+
+
+def test_publish_chooses_instances_for_the_cores_of_the_machine_that_serves(
+    trained: TrainedNetwork, tmp_path: Path
+) -> None:
+    publish(tmp_path / "models", trained, ENGINE, cores=16)
+    texts = {model: (tmp_path / "models" / model / "config.pbtxt").read_text() for model in ("preprocess", "alexnet")}
+    configs = {model: text_format.Parse(text, model_config_pb2.ModelConfig()) for model, text in texts.items()}
+    assert {model: config.instance_group[0].count for model, config in configs.items()} == {
+        "preprocess": 16,
+        "alexnet": 4,
+    }
 
 
 def test_publish_gives_each_of_several_publishers_a_version_of_its_own(trained: TrainedNetwork, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from alexnet_build.tuning.report import line_of, table
 from alexnet_build.tuning.run import Options
 from alexnet_build.tuning.run import tune as tune_repository
 from alexnet_build.tuning.search import Found
-from alexnet_build.tuning.settings import NAMES, Tuning, apply_tuning, tuning_from_configs
+from alexnet_build.tuning.settings import NAMES, Tuning, apply_tuning, default_tuning, tuning_from_configs
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -76,9 +76,8 @@ def test_tuned_settings_are_in_the_configs_of_the_models_that_they_belong_to() -
     assert list(preprocess.dynamic_batching.preferred_batch_size) == [4]
     assert alexnet.instance_group[0] == pb.ModelInstanceGroup(count=2, kind=pb.ModelInstanceGroup.KIND_CPU)
     assert alexnet.parameters["intra_op_thread_count"].string_value == "5"
-    assert alexnet.dynamic_batching == pb.ModelDynamicBatching(
-        preferred_batch_size=[8, 16], max_queue_delay_microseconds=200
-    )
+    assert list(alexnet.dynamic_batching.preferred_batch_size) == [8, 16]
+    assert alexnet.dynamic_batching.max_queue_delay_microseconds == 200
     assert texts["classifier"] == config_texts(ON_CPU)["classifier"]
 
 
@@ -97,7 +96,7 @@ def test_settings_come_back_from_the_configs_that_they_were_rendered_into(tuning
 def test_default_settings_undo_all_others_to_the_byte() -> None:
     for model, text in config_texts(replace(ON_CPU, tuning=replace(TUNED, cuda_graphs=True))).items():
         config = parsed(text)
-        apply_tuning(config, Tuning())
+        apply_tuning(config, default_tuning("onnxruntime"))
         assert config == parsed(config_texts(ON_CPU)[model])
 
 
@@ -147,13 +146,13 @@ def test_tuning_json_holds_the_settings_and_every_turn(repository: Path) -> None
 
 
 def test_repository_without_tuning_json_gets_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert read_tuning(tmp_path / "missing", "tensorrt", 64) == Tuning()
+    assert read_tuning(tmp_path / "missing", "tensorrt", 64) is None
     assert capsys.readouterr().err == ""
 
 
 def test_settings_for_another_engine_are_not_taken_over(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tuning(repository, record())
-    assert read_tuning(repository, "tensorrt", 64) == Tuning()
+    assert read_tuning(repository, "tensorrt", 64) is None
     said = capsys.readouterr().err
     assert "was measured with onnxruntime, this is tensorrt: built with default settings" in said
     assert f"next: alexnet-build tune --repository {repository}" in said

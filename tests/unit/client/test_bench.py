@@ -33,15 +33,16 @@ from alexnet_client._cli.bench_report import (
     server_lines,
 )
 from alexnet_client._cli.load import Load, Recorder, keep_busy, percentile
+from alexnet_client._cli.options import Connection
 from alexnet_client._many import NOTHING_YET
 from alexnet_client._statistics import ModelWork, work_between
 from rich.console import Console
 
 STATUS = ServerStatus("gpu:8001", "triton", "2.69.0", True, True, (), None)
 SERVER = (
-    ModelWork("classifier", 40, 0.0, 0.0, 0.012, 0.020),
-    ModelWork("preprocess", 40, 4.0, 0.003, 0.005, 0.008),
-    ModelWork("alexnet", 40, 8.0, 0.005, 0.007, 0.012),
+    ModelWork("classifier", 40, 40, 0.0, 0.0, 0.012, 0.020),
+    ModelWork("preprocess", 40, 40, 4.0, 0.003, 0.005, 0.008),
+    ModelWork("alexnet", 40, 40, 8.0, 0.005, 0.007, 0.012),
 )
 
 
@@ -142,7 +143,7 @@ def test_work_is_the_difference_of_two_readings_for_each_request() -> None:
         counters("idle", 3),
         counters("loaded meanwhile", 5),
     ]
-    assert work_between(before, after) == (ModelWork("a", 20, 4.0, 0.1, 0.1, 0.2),)
+    assert work_between(before, after) == (ModelWork("a", 20, 40, 4.0, 0.1, 0.1, 0.2),)
 
 
 def test_json_has_a_row_a_load_and_null_for_what_there_is_none_of() -> None:
@@ -215,7 +216,7 @@ def test_album_of_nothing_or_of_a_missing_file_is_refused() -> None:
 
 def run_bench(transport: Any, concurrencies: tuple[int, ...], writer: Any, images: tuple[bytes, ...] = (b"a",)) -> int:
     plan = Plan(concurrencies, seconds=4.0, warmup_s=1.0, top_k=2, deadline_s=30.0)
-    return asyncio.run(bench(transport, BenchAlbum(images), plan, writer, url="gpu:8001", model="classifier"))
+    return asyncio.run(bench(transport, BenchAlbum(images), plan, writer, Connection("gpu:8001")))
 
 
 def test_bench_measures_each_concurrency_for_its_seconds_after_the_warm_up(async_transport: Any) -> None:

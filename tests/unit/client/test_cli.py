@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-COMMANDS = ["bench", "classify", "labels", "status", "wait"]
+COMMANDS = ["bench", "classify", "classify-video", "config", "labels", "status", "wait", "watch"]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,6 +49,10 @@ def test_help_lists_every_command() -> None:
         ("classify",),
         ("classify", "x.jpg", "--top", "0"),
         ("classify", "x.jpg", "--format", "xml"),
+        ("classify", "x.jpg", "--format", "parquet"),
+        ("classify", "x.jpg", "--min-score", "1.5"),
+        ("classify", "x.jpg", "--resume"),
+        ("classify", "--from-file", "/none/list"),
         ("classify", "x.jpg", "--deadline", "0"),
         ("classify", "x.jpg", "--url", "http://localhost:8000"),
         ("bench", "--concurrency", "1,x"),

@@ -15,18 +15,20 @@ from alexnet_client import (
     ServerFault,
     ServerOverloaded,
     ServerUnreachable,
+    TLSFailed,
     Unauthorized,
     _errors,
+    _statuses,
 )
 
 
 def error_from(status: str, words: str) -> AlexNetClientError:
-    return _errors.error_from_status(status, words, doing="classify an image", url="host:8001")
+    return _statuses.error_from_status(status, words, doing="classify an image", url="host:8001")
 
 
 def test_table_has_every_grpc_status_and_no_other() -> None:
-    assert set(_errors.ERROR_FROM_STATUS) == {code.name for code in grpc.StatusCode}
-    assert {status for status, _, _ in _errors.ERROR_FROM_WORDS} <= set(_errors.ERROR_FROM_STATUS)
+    assert set(_statuses.ERROR_FROM_STATUS) == {code.name for code in grpc.StatusCode}
+    assert {status for status, _, _ in _statuses.ERROR_FROM_WORDS} <= set(_statuses.ERROR_FROM_STATUS)
 
 
 def test_docstring_draws_every_class_of_the_tree() -> None:
@@ -96,3 +98,44 @@ def test_unknown_status_is_the_servers_fault() -> None:
 
 def test_invalid_setting_is_a_value_error_too() -> None:
     assert issubclass(InvalidSetting, ValueError)
+
+
+CERTIFICATE = (
+    "connections to all backends failing; last error: UNKNOWN: ipv4:10.0.0.1:8001: Tls handshake failed "
+    "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: "
+    "unable to get local issuer certificate: OK"
+)
+NOT_TLS = (
+    "connections to all backends failing; last error: UNKNOWN: ipv4:10.0.0.1:8001: Tls handshake failed "
+    "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: "
+    "Invalid certificate verification context: OK"
+)
+OTHER_NAME = (
+    "connections to all backends failing; last error: UNKNOWN: ipv4:10.0.0.1:8001: Custom verification check failed "
+    "with error: UNAUTHENTICATED: Hostname Verification Check failed."
+)
+HUNG_UP = "connections to all backends failing; last error: UNAVAILABLE: ipv4:10.0.0.1:8001: Socket closed"
+
+
+@pytest.mark.parametrize(
+    ("words", "tls", "kind", "hint"),
+    [
+        (CERTIFICATE, True, TLSFailed, "tls=TLS(root_certificates='ca.pem')"),
+        (NOT_TLS, True, TLSFailed, "does not speak TLS at this port"),
+        (OTHER_NAME, True, TLSFailed, "tls=TLS(server_name='...')"),
+        (HUNG_UP, False, ServerUnreachable, "speak TLS at this port, which wants tls="),
+        (HUNG_UP, True, ServerUnreachable, "tls=TLS(client_key=..., client_certificate=...)"),
+    ],
+)
+def test_connection_that_does_not_come_about_has_its_hint(words: str, tls: bool, kind: type, hint: str) -> None:
+    error = _statuses.error_from_status("UNAVAILABLE", words, doing="classify an image", url="host:8001", tls=tls)
+    assert type(error) is kind
+    assert hint in error.hint
+    assert "OPENSSL" not in error.message
+
+
+def test_message_of_a_handshake_keeps_the_reason_alone() -> None:
+    assert error_from("UNAVAILABLE", CERTIFICATE).message == (
+        "could not classify an image at host:8001: ipv4:10.0.0.1:8001: Tls handshake failed: "
+        "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate (UNAVAILABLE)"
+    )

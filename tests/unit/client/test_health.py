@@ -11,6 +11,7 @@ from alexnet_client import (
     ModelNotFound,
     ModelNotReady,
     ModelStatus,
+    ModelWork,
     ProtocolMismatch,
     ServerFault,
     ServerStatus,
@@ -19,7 +20,10 @@ from alexnet_client import (
 )
 from alexnet_client import _calls as calls
 
-MODELS = tuple(ModelStatus(name, ("3",), True) for name in ("classifier", "preprocess", "alexnet"))
+IDLE = (0, 0, 0.0, 0.0, 0.0, 0.0)
+MODELS = tuple(
+    ModelStatus(name, ("3",), True, ModelWork(name, *IDLE)) for name in ("classifier", "preprocess", "alexnet")
+)
 
 
 def raising(error: Exception) -> Any:
@@ -56,7 +60,7 @@ def test_status_of_a_server_without_the_ensemble(transport: Any) -> None:
     transport.on |= {calls.ReadComposingModels: missing, calls.ReadMetadata: missing}
     transport.on[calls.IsModelReady] = lambda call: False
     status = Classifier(transport=transport).status()
-    assert status.models == (ModelStatus("classifier", (), False),)
+    assert status.models == (ModelStatus("classifier", (), False, ModelWork("classifier", *IDLE)),)
     assert status.fault == "unknown model"
 
 
@@ -64,6 +68,23 @@ def test_status_of_a_server_that_hides_its_configurations_still_serves(transport
     transport.on[calls.ReadComposingModels] = raising(Unauthorized("restricted"))
     status = Classifier(transport=transport).status()
     assert status.models == MODELS[:1]
+    assert status.serving
+
+
+def test_status_says_what_each_model_has_done_all_its_versions_together(transport: Any) -> None:
+    counters = {
+        "1": calls.ModelStatistics("alexnet", "1", 30, 5, 10, total_s=4.0, queue_s=1.0, compute_s=3.0),
+        "2": calls.ModelStatistics("alexnet", "2", 50, 15, 30, total_s=4.0, queue_s=3.0, compute_s=1.0),
+    }
+    transport.on[calls.ReadStatistics] = lambda call: tuple(counters.values())
+    *_, alexnet = Classifier(transport=transport).status().models
+    assert alexnet.work == ModelWork("alexnet", 40, 80, 4.0, queue_s=0.1, compute_s=0.1, total_s=0.2)
+
+
+def test_status_of_a_server_that_hides_its_counters_still_serves(transport: Any) -> None:
+    transport.on[calls.ReadStatistics] = raising(Unauthorized("restricted"))
+    status = Classifier(transport=transport).status()
+    assert [model.work for model in status.models] == [None] * 3
     assert status.serving
 
 

@@ -128,11 +128,6 @@ def test_text_file_is_refused() -> None:
         image_bytes_from(io.StringIO("text"))  # type: ignore[arg-type]
 
 
-def test_web_address_is_refused() -> None:
-    with pytest.raises(InvalidImage, match="reads no web addresses"):
-        image_bytes_from("https://example.org/cat.jpg")
-
-
 def test_other_type_is_refused_by_name() -> None:
     with pytest.raises(InvalidImage, match="type int is not understood"):
         image_bytes_from(5)  # type: ignore[arg-type]

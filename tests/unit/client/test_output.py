@@ -61,6 +61,10 @@ def test_csv_has_a_row_a_prediction_and_one_for_a_failure() -> None:
     ]
 
 
+def test_csv_has_a_row_for_an_image_without_predictions() -> None:
+    assert written(CsvWriter, Result("a.jpg", 0, (), None, 0.1)).splitlines()[1:] == ["a.jpg,,,,,"]
+
+
 def test_table_outside_a_terminal_is_aligned_plain_text() -> None:
     assert table(CAT, BAD, longest_name=12) == [
         "photograph    label                                   score       time",
@@ -143,6 +147,8 @@ def test_status_as_json_has_the_same_keys_with_and_without_an_answer() -> None:
     row = row_from_status(SERVING, "gpu:8001")
     silent = row_from_status(ServerUnreachable("refused"), "gpu:8001")
     assert row["serving"] is True
-    assert json.loads(json.dumps(row))["models"] == [{"name": "classifier", "versions": ["1", "2"], "ready": True}]
+    assert json.loads(json.dumps(row))["models"] == [
+        {"name": "classifier", "versions": ["1", "2"], "ready": True, "work": None}
+    ]
     assert list(silent) == list(row)
     assert (silent["serving"], silent["fault"]) == (False, "refused")

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from alexnet_client._cli.paths import ImagePaths, lines_as_they_come
+from alexnet_client import InvalidSetting
+from alexnet_client._cli.path_lists import paths_as_they_come
+from alexnet_client._cli.paths import ImagePaths, StdinImage
+from alexnet_client._images import image_name
 from alexnet_client._many import NOTHING_YET
 
 
@@ -26,8 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def expanded(*arguments: str, stdin: bytes = b"") -> list[str]:
-    return [path for path in ImagePaths(arguments, io.BytesIO(stdin)) if path is not NOTHING_YET]
+def expanded(*arguments: str, lists: Iterable[str] = (), null: bool = False, stdin: bytes = b"") -> list[str]:
+    paths = ImagePaths(arguments, io.BytesIO(stdin), lists=lists, null=null)
+    return [path for path in paths if path is not NOTHING_YET]
 
 
 @pytest.mark.usefixtures("folder")
@@ -64,22 +69,92 @@ def test_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None
     assert expanded("x[1].jpg") == ["x[1].jpg"]
 
 
-def test_dash_reads_paths_from_stdin_among_other_arguments() -> None:
-    assert expanded("a", "-", "z", stdin=b"one.jpg\n\ntwo words.jpg\r\nlast.jpg") == [
-        *("a", "one.jpg", "two words.jpg", "last.jpg", "z"),
+def test_dash_is_the_bytes_of_one_image_among_other_arguments() -> None:
+    paths = ImagePaths(["a", "-", "z"], io.BytesIO(b"\xff\xd8 a JPEG"))
+    first, image, last = paths
+    assert (first, last) == ("a", "z")
+    assert isinstance(image, StdinImage)
+    assert (image_name(image), image.read()) == ("-", b"\xff\xd8 a JPEG")
+    assert (paths.count(), paths.longest()) == (3, 1)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("stdin", "first", "option"),
+    [
+        (b"none.jpg\nb\n", "none.jpg", "--from-file -"),
+        (b"\n  none.PNG\r\n", "none.PNG", "--from-file -"),
+        (b"notes.txt\n", "notes.txt", "--from-file -"),
+        (b"./none.gif\0b\0", "./none.gif", "--from-file - --null"),
+    ],
+)
+def test_list_of_paths_where_an_image_is_meant_is_refused(stdin: bytes, first: str, option: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        ImagePaths(["-"], io.BytesIO(stdin)).stdin_bytes()
+    assert repr(first) in caught.value.message
+    assert caught.value.hint == f"Read a list with: alexnet-client classify {option}"
+
+
+@pytest.mark.parametrize("stdin", [b"", b"broken", b"\x89PNG\r\n\x1a\n", b"GIF89a\x10\0", b"\0a.jpg"])
+def test_bytes_that_are_no_list_are_left_to_the_server(stdin: bytes) -> None:
+    assert ImagePaths(["-"], io.BytesIO(stdin)).stdin_bytes() == stdin
+
+
+def test_terminal_is_no_image() -> None:
+    controller, terminal = os.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as stdin, pytest.raises(InvalidSetting, match="a terminal"):
+        ImagePaths(["-"], stdin).stdin_bytes()
+    os.close(controller)
+
+
+@pytest.mark.parametrize(("arguments", "lists"), [(["-", "-"], []), (["-"], ["-"]), ([], ["-", "-"])])
+def test_stdin_is_wanted_only_once(arguments: list[str], lists: list[str]) -> None:
+    with pytest.raises(InvalidSetting, match="only once"):
+        ImagePaths(arguments, io.BytesIO(), lists=lists)
+
+
+def test_list_on_stdin_comes_after_the_arguments() -> None:
+    assert expanded("a", lists=["-"], stdin=b"one.jpg\n\ntwo words.jpg\r\nlast.jpg") == [
+        *("a", "one.jpg", "two words.jpg", "last.jpg"),
     ]
 
 
+def test_list_with_nul_keeps_every_character_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a\nb.jpg\0c.jpg\r\0d.jpg")
+    names = ["a\nb.jpg", "c.jpg\r", "d.jpg"]
+    assert expanded(lists=[str(tmp_path / "list")], null=True) == names
+    assert expanded(lists=["-"], null=True, stdin=(tmp_path / "list").read_bytes()) == names
+
+
+def test_list_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(InvalidSetting, match=r"^none.txt: the list of paths cannot be read \(No such file"):
+        ImagePaths([], io.BytesIO(), lists=["none.txt"])
+
+
 def test_number_of_paths_from_stdin_is_not_known_beforehand() -> None:
-    paths = ImagePaths(["-"], io.BytesIO(b"one\n"))
+    paths = ImagePaths([], io.BytesIO(b"one\n"), lists=["-"])
     assert (paths.count(), paths.longest()) == (None, 0)
     assert [path for path in paths if path is not NOTHING_YET] == ["one"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_directory_that_is_written_into_is_not_searched() -> None:
+    assert list(ImagePaths([".", "**/*.webp"], io.BytesIO(), leave_out="sub")) == ["./a.png", "./b.JPG"]
+    assert list(ImagePaths(["sub/c.webp"], io.BytesIO(), leave_out="sub")) == ["sub/c.webp"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_paths_that_are_done_are_left_out_and_counted() -> None:
+    paths = ImagePaths(["."], io.BytesIO())
+    paths.done = {"./b.JPG", "./sub/c.webp", "gone.jpg"}
+    assert list(paths) == ["./a.png", "./sub/deep/d.tiff"]
+    assert (paths.count(), paths.already) == (2, 2)
 
 
 def test_line_of_a_silent_pipe_is_given_before_the_next_comes() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
-        lines = lines_as_they_come(pipe)
+        lines = paths_as_they_come(pipe)
         os.write(writing, b"first.jpg\nsec")
         assert next(line for line in lines if line is not NOTHING_YET) == "first.jpg"
         assert next(lines) is NOTHING_YET
@@ -89,5 +164,5 @@ def test_line_of_a_silent_pipe_is_given_before_the_next_comes() -> None:
 
 
 def test_name_that_is_not_utf8_stays_what_it_is() -> None:
-    (path,) = expanded("-", stdin=b"\xff.jpg\n")
+    (path,) = expanded(lists=["-"], stdin=b"\xff.jpg\n")
     assert os.fsencode(path) == b"\xff.jpg"

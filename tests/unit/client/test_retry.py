@@ -90,3 +90,48 @@ def test_pauses_double_up_to_two_seconds_with_jitter_of_half(attempt: int, longe
     pauses_s = {pause_s_before(attempt) for _ in range(200)}
     assert longest_s / 2 <= min(pauses_s) < max(pauses_s) <= longest_s
     assert len(pauses_s) > 100
+
+
+def test_other_address_is_asked_at_once_and_without_counting_as_a_retry(transport: Any) -> None:
+    gone = ServerUnreachable("one of two")
+    gone.elsewhere = True
+    transport.fail(calls.Infer, gone)
+    assert len(client(transport, retries=0).classify(b"image")) == 3
+    assert transport.pauses_s == []
+
+
+def test_calls_after_one_that_used_up_its_tries_have_one_try_until_somebody_answers(transport: Any) -> None:
+    classifier = client(transport, retries=2)
+    classifier.classify(b"image")
+    transport.sent.clear()
+    transport.fail(calls.Infer, *[ServerUnreachable("no")] * 5)
+    for tries in (3, 1, 1):
+        with pytest.raises(ServerUnreachable):
+            classifier.classify(b"image")
+        assert len(transport.sent) == tries
+        transport.sent.clear()
+    classifier.classify(b"image")
+    transport.fail(calls.Infer, *[ServerUnreachable("no")] * 2)
+    classifier.classify(b"image")
+    assert len(transport.sent) == 1 + 3
+
+
+def test_error_of_an_image_ends_an_outage(transport: Any) -> None:
+    classifier = client(transport, retries=1)
+    classifier.classify(b"image")
+    transport.fail(calls.Infer, *[ServerUnreachable("no")] * 2, InvalidImage("no image"), ServerUnreachable("no"))
+    for kind in (ServerUnreachable, InvalidImage):
+        with pytest.raises(kind):
+            classifier.classify(b"image")
+    assert len(classifier.classify(b"image")) == 3
+
+
+def test_refused_request_waits_longer_only_while_the_server_takes_no_other_either(transport: Any) -> None:
+    transport.fail(calls.Infer, *[ServerOverloaded("full")] * 4)
+    classifier = client(transport)
+    classifier.classify(b"image")
+    *_, fourth_s = transport.pauses_s
+    assert 0.4 <= fourth_s <= 0.8
+    transport.fail(calls.Infer, ServerOverloaded("full"))
+    classifier.classify(b"image")
+    assert 0.05 <= transport.pauses_s[-1] <= 0.1

@@ -19,10 +19,14 @@ from alexnet_client import (
     Classifier,
     DeadlineExceeded,
     InvalidImage,
-    _errors,
+    InvalidSetting,
+    _statuses,
 )
 from alexnet_client import _calls as calls
-from alexnet_client._transport import AsyncGrpcTransport, GrpcTransport, channel_options
+from alexnet_client._channels import channel_options
+from alexnet_client._config import Settings
+from alexnet_client._contract import Contract
+from alexnet_client._transport import AsyncGrpcTransport, GrpcTransport
 from alexnet_client._triton import CODECS, elements_from_reply, infer_request, statistics_from_reply, varint
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -60,7 +64,7 @@ def scripted() -> Iterator[tuple[Scripted, str]]:
 
 
 async def send_async(url: str, call: calls.Call, timeout_s: float) -> Any:
-    transport = AsyncGrpcTransport(url)
+    transport = AsyncGrpcTransport(Settings(url))
     try:
         return await transport.send(call, timeout_s)
     finally:
@@ -73,14 +77,14 @@ def test_status_becomes_the_error_of_the_table_in_both_worlds(
 ) -> None:
     servicer, url = scripted
     servicer.code, servicer.words = code, "in ensemble 'classifier', the reason"
-    transport = GrpcTransport(url)
+    transport = GrpcTransport(Settings(url))
     for send in (
         lambda: transport.send(IMAGE, GIVE_UP_S),
         lambda: asyncio.run(send_async(url, IMAGE, GIVE_UP_S)),
     ):
         with pytest.raises(AlexNetClientError) as caught:
             send()
-        assert type(caught.value) is _errors.ERROR_FROM_STATUS[code.name]
+        assert type(caught.value) is _statuses.ERROR_FROM_STATUS[code.name]
         assert caught.value.status == code.name
         assert "the reason" in caught.value.message
         assert "in ensemble" not in caught.value.message
@@ -90,7 +94,7 @@ def test_status_becomes_the_error_of_the_table_in_both_worlds(
 def test_silent_server_is_given_up_at_the_deadline_in_both_worlds(scripted: tuple[Scripted, str]) -> None:
     servicer, url = scripted
     servicer.code = None
-    transport = GrpcTransport(url)
+    transport = GrpcTransport(Settings(url))
     started_s = transport.now_s()
     with pytest.raises(DeadlineExceeded):
         transport.send(IMAGE, 0.2)
@@ -104,7 +108,7 @@ def test_close_ends_a_call_that_is_under_way(scripted: tuple[Scripted, str]) -> 
     servicer, url = scripted
     servicer.code = None
     servicer.arrived.clear()
-    transport = GrpcTransport(url)
+    transport = GrpcTransport(Settings(url))
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(transport.send, IMAGE, GIVE_UP_S)
         assert servicer.arrived.wait(GIVE_UP_S)
@@ -114,7 +118,7 @@ def test_close_ends_a_call_that_is_under_way(scripted: tuple[Scripted, str]) -> 
 
 
 def test_close_ends_a_pause() -> None:
-    transport = GrpcTransport("127.0.0.1:1")
+    transport = GrpcTransport(Settings("127.0.0.1:1"))
     transport.close()
     started_s = transport.now_s()
     transport.pause(GIVE_UP_S)
@@ -148,7 +152,7 @@ def refused_in_child(transport: GrpcTransport, answers: Any) -> None:
 def test_forked_process_connects_anew(scripted: tuple[Scripted, str]) -> None:
     servicer, url = scripted
     servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
-    transport = GrpcTransport(url)
+    transport = GrpcTransport(Settings(url))
     fork = multiprocessing.get_context("fork")
     answers = fork.Queue()
     child = fork.Process(target=refused_in_child, args=(transport, answers))
@@ -206,7 +210,7 @@ def test_reply_is_split_into_its_elements() -> None:
 
 
 def test_messages_have_no_size_limit_and_pings_stay_below_what_triton_allows() -> None:
-    options = dict(channel_options("gpu:8001"))
+    options = dict(channel_options(Settings(), "gpu:8001"))
     assert options["grpc.max_send_message_length"] == options["grpc.max_receive_message_length"] == -1
     assert options["grpc.keepalive_time_ms"] > 300_000
     assert options["grpc.keepalive_permit_without_calls"] == 0
@@ -219,3 +223,58 @@ def test_image_that_no_message_can_carry_is_refused() -> None:
 
     with pytest.raises(InvalidImage, match="2147483648 bytes; one request carries at most"):
         infer_request(calls.Infer("classifier", "", Huge(), 1), 1.0)
+
+
+def test_async_client_works_in_several_event_loops_one_after_the_other(scripted: tuple[Scripted, str]) -> None:
+    servicer, url = scripted
+    servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
+    transport = AsyncGrpcTransport(Settings(url))
+    for _ in range(3):
+        with pytest.raises(InvalidImage, match="not an image"):
+            asyncio.run(transport.send(IMAGE, GIVE_UP_S))
+    asyncio.run(transport.close())
+    with pytest.raises(Cancelled, match="the client was closed"):
+        asyncio.run(transport.send(IMAGE, GIVE_UP_S))
+
+
+def test_async_client_in_two_event_loops_at_once_says_what_is_wrong(scripted: tuple[Scripted, str]) -> None:
+    servicer, url = scripted
+    servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
+    transport = AsyncGrpcTransport(Settings(url))
+
+    async def run() -> None:
+        with pytest.raises(InvalidImage):
+            await transport.send(IMAGE, GIVE_UP_S)
+        with pytest.raises(InvalidSetting, match="belongs to another event loop, which still runs"):
+            await asyncio.to_thread(asyncio.run, transport.send(IMAGE, GIVE_UP_S))
+        await transport.close()
+
+    asyncio.run(run())
+
+
+def test_blocking_client_works_where_an_event_loop_runs_as_in_a_notebook(scripted: tuple[Scripted, str]) -> None:
+    servicer, url = scripted
+    servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
+
+    async def cell() -> None:
+        transport = GrpcTransport(Settings(url))
+        with pytest.raises(InvalidImage, match="not an image"):
+            transport.send(IMAGE, GIVE_UP_S)
+        transport.close()
+
+    asyncio.run(cell())
+
+
+def test_other_address_answers_for_one_where_nobody_listens(
+    scripted: tuple[Scripted, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    servicer, url = scripted
+    servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
+    with Classifier(f"127.0.0.1:1,{url},127.0.0.1:1", retries=0) as several:
+        several._state.contract = Contract(class_count=1, versions=("1",))
+        for _ in range(10):
+            with pytest.raises(InvalidImage, match="not an image"):
+                several.classify(b"image")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("127.0.0.1:1 does not answer: ipv4:127.0.0.1:1: ")
+    assert record.getMessage().endswith("Connection refused (UNAVAILABLE); 1 of 2 addresses are left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -241,6 +242,20 @@ def test_little_shared_memory_is_a_note(
     situation = Situation(sound, read_repository(sound), find_tritonserver())
 
     assert [note.found for note in machine_checks.note_little_shared_memory(situation)] == notes
+
+
+@pytest.mark.parametrize(
+    ("processes", "found"), [(1, []), (4, []), (5, ["5 processes for 2 cores"]), (16, ["16 processes for 2 cores"])]
+)
+def test_processes_for_a_machine_of_more_cores_are_a_note(
+    sound: Path, edit: Editor, monkeypatch: pytest.MonkeyPatch, processes: int, found: list[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    edit(sound / "preprocess" / "config.pbtxt", "backend:", f"instance_group {{ count: {processes} }} backend:")
+    situation = Situation(sound, read_repository(sound), find_tritonserver())
+    notes = list(machine_checks.note_many_instances(situation))
+    assert [note.found for note in notes] == found
+    assert {note.command for note in notes} <= {f"alexnet-build tune --repository {sound}"}
 
 
 def test_python_that_cannot_be_started_is_named_with_the_reason() -> None:
