@@ -80,6 +80,8 @@ def is_local(url: str) -> bool:
     """Whether every address of ``url`` is this machine itself: no proxy stands in between, and no listener."""
     if url.startswith(("unix:", "unix-abstract:")):
         return True
+    if url.startswith("xds:"):  # the name of a service, which may be anywhere
+        return False
     scheme = next((scheme for scheme in GRPC_SCHEMES if url.startswith(scheme)), "")
     # what follows is a list for ipv4: and ipv6:, and one host for dns:, which may name a resolver before it
     try:

@@ -20,6 +20,9 @@ from ._triton import CODECS, SERVICE
 # that sends more. The ping's timeout is also how long data may stay unacknowledged on a living connection.
 KEEPALIVE_S = 310
 KEEPALIVE_TIMEOUT_S = 20
+# In spite of its name, grpc.min_reconnect_backoff_ms is also how long a connection may take to come about, TLS
+# included; a server that refuses is found out, and found again, no later for it.
+CONNECT_MS = 5000
 ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 COMPRESSIONS = {
     None: None,
@@ -52,7 +55,7 @@ def channel_options(settings: Settings, url: str) -> list[tuple[str, Any]]:
         ("grpc.service_config", ROUND_ROBIN),  # every address of a name in turn, dead ones left out
         ("grpc.enable_retries", 0),  # tries are counted against the deadline in one place, _retry.py
         ("grpc.initial_reconnect_backoff_ms", 100),  # a restarted server is found again quickly
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", 2000),
         ("grpc.enable_http_proxy", 0 if is_local(url) else 1),
     ]

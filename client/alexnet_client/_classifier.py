@@ -184,7 +184,8 @@ class Classifier(Client[Transport]):
     def status(self, *, deadline_s: float | None = None) -> ServerStatus:
         """The server's version and readiness, those of every model, and whether a test image is classified.
 
-        With several addresses, one of the servers answers.
+        With several addresses, they are asked in turn, and the answer is put together of what they said: to see
+        one server, make a client for its address.
 
         Raises:
             ServerUnreachable: None answers.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Literal, get_args
 
 from ._addresses import is_local
 from ._errors import InvalidSetting
-from ._headers import Token, carries_secret, checked_headers, checked_token
+from ._headers import AUTHORIZATION, Token, carries_secret, checked_headers, checked_token
 from ._tls import TLS
 
 Compression = Literal["gzip", "deflate"]
@@ -23,6 +22,7 @@ DEFAULT_CONCURRENCY = 32  # one full batch of the server's default configuration
 # Five more tries take about three seconds: long enough for a hiccup of the network, short enough that a wrong
 # address is named while the person who typed it still looks.
 DEFAULT_RETRIES = 5
+LONGEST_S = 100_000_000
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
@@ -67,8 +67,8 @@ class Settings:
             raise InvalidSetting("model is empty; expected the name of the ensemble, such as 'classifier'")
         if self.model_version and not (self.model_version.isascii() and self.model_version.isdecimal()):
             raise InvalidSetting(f"model_version is {self.model_version!r}; expected digits, or '' for the newest")
-        if self.retries != 0:
-            checked_count("retries", self.retries)
+        if not isinstance(self.retries, numbers.Integral) or isinstance(self.retries, bool) or self.retries < 0:
+            raise InvalidSetting(f"retries is {self.retries!r}; expected a whole number from 0")
         self._check_connection()
 
     def _check_connection(self) -> None:
@@ -78,6 +78,8 @@ class Settings:
             checked_token(self.token)
         if self.headers is not None:
             checked_headers(self.headers)
+            if self.token is not None and any(name.lower() == AUTHORIZATION for name in self.headers):
+                raise InvalidSetting("token and headers both set authorization; give one of them")
         if carries_secret(self.headers, self.token) and not self.tls and not is_local(self.url):
             raise InvalidSetting(
                 f"a credential would travel to {self.url} in the clear; "
@@ -88,13 +90,13 @@ class Settings:
 
 
 def checked_seconds(name: str, seconds: float) -> float:
-    """``seconds``, if it is a finite number above 0.
+    """``seconds``, if it is a number above 0 that clocks can add to what they show.
 
     Raises:
         InvalidSetting: It is not.
     """
-    if not isinstance(seconds, numbers.Real) or not math.isfinite(seconds) or seconds <= 0:
-        raise InvalidSetting(f"{name} is {seconds!r}; expected seconds above 0")
+    if not isinstance(seconds, numbers.Real) or not 0 < seconds <= LONGEST_S:  # NaN is not either
+        raise InvalidSetting(f"{name} is {seconds!r}; expected seconds above 0, at most {LONGEST_S:,} (three years)")
     return float(seconds)
 
 

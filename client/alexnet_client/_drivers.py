@@ -16,7 +16,10 @@ def run(flow: Flow[ValueT], transport: Transport) -> ValueT:
     error: AlexNetClientError | None = None
     try:
         while True:
-            step = flow.send(reply) if error is None else flow.throw(error)
+            try:
+                step = flow.send(reply) if error is None else flow.throw(error)
+            except StopIteration as end:
+                return end.value
             reply, error = None, None
             try:
                 if isinstance(step, Send):
@@ -27,8 +30,6 @@ def run(flow: Flow[ValueT], transport: Transport) -> ValueT:
                     concurrent.futures.wait((step.turn,), step.seconds)
             except AlexNetClientError as caught:
                 error = caught
-    except StopIteration as end:
-        return end.value
     finally:
         flow.close()  # now, not when it is collected: it may hold a place that others wait for
 
@@ -39,7 +40,10 @@ async def run_async(flow: Flow[ValueT], transport: AsyncTransport) -> ValueT:
     error: AlexNetClientError | None = None
     try:
         while True:
-            step = flow.send(reply) if error is None else flow.throw(error)
+            try:
+                step = flow.send(reply) if error is None else flow.throw(error)
+            except StopIteration as end:
+                return end.value
             reply, error = None, None
             try:
                 if isinstance(step, Send):
@@ -50,7 +54,5 @@ async def run_async(flow: Flow[ValueT], transport: AsyncTransport) -> ValueT:
                     await asyncio.wait((asyncio.wrap_future(step.turn),), timeout=step.seconds)
             except AlexNetClientError as caught:
                 error = caught
-    except StopIteration as end:
-        return end.value
     finally:
         flow.close()

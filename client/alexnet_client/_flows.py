@@ -152,7 +152,10 @@ def labels(state: ClientState, deadline: Deadline) -> Flow[list[str]]:
     by_index = sorted(predictions, key=lambda prediction: prediction.index)
     class_count = (yield from read_contract(state, deadline, 0)).class_count
     if [prediction.index for prediction in by_index] != list(range(class_count)):
-        raise ProtocolMismatch(f"the server answered {len(by_index)} of {class_count} classes", url=state.settings.url)
+        state.contract = None  # other weights may have been published meanwhile: read again next time
+        raise ProtocolMismatch(
+            f"the server's labels are not those of {class_count} classes, each once", url=state.settings.url
+        )
     return [prediction.label for prediction in by_index]
 
 

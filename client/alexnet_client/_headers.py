@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._errors import InvalidSetting
+from ._errors import InvalidSetting, Unauthorized
 
 Token = str | Callable[[], str]
 Metadata = tuple[tuple[str, str], ...]
@@ -40,11 +40,12 @@ class Headers:
         """The headers of one call; None if there are none.
 
         Raises:
-            InvalidSetting: The function gave no token.
+            Unauthorized: The token's function failed.
+            InvalidSetting: It gave no token.
         """
         sent = self._fixed
         if self._token is not None:
-            sent += ((AUTHORIZATION, f"Bearer {checked_token(self._token())}"),)
+            sent += ((AUTHORIZATION, f"Bearer {token_from(self._token)}"),)
         if "opentelemetry" in sys.modules:
             sent += _trace_context()
         return sent or None
@@ -78,6 +79,20 @@ def checked_token(token: Any) -> str:
         came = "text that is empty or cannot be sent" if isinstance(token, str) else type(token).__name__
         raise InvalidSetting(f"the token is {came}; expected printable ASCII text")
     return token
+
+
+def token_from(function: Callable[[], str]) -> str:
+    """The token that is valid now.
+
+    Raises:
+        Unauthorized: The function failed, as one that asks another service may; the next call asks it again.
+        InvalidSetting: What it gave is no token.
+    """
+    try:
+        token = function()
+    except Exception as error:
+        raise Unauthorized(f"there is no token: its function raised {type(error).__name__}: {error}") from error
+    return checked_token(token)
 
 
 def carries_secret(headers: Mapping[str, str] | None, token: Token | None) -> bool:

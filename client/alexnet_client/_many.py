@@ -139,10 +139,11 @@ async def classify_many_async(
     room = asyncio.Semaphore(window_of(concurrency, ordered))
     source, reading = _enumerated(images), asyncio.Lock()
     done: asyncio.Queue[ResultT | BaseException] = asyncio.Queue()
+    ended = False  # a worker whose cancellation became a result, for the client was closed, must not go on
 
     async def work() -> None:
         try:
-            while True:
+            while not ended:
                 await room.acquire()
                 async with reading:  # an asynchronous source gives one image at a time
                     image, index = await anext(source)
@@ -165,6 +166,7 @@ async def classify_many_async(
                     yield unless_failed(released, raise_errors)
                     room.release()
     finally:
+        ended = True
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

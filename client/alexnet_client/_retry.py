@@ -79,6 +79,8 @@ def send(call: Call, deadline: Deadline, retries: int, traffic: Traffic | None =
             traffic.outage = False
             return reply
         except DeadlineExceeded as error:
+            if error.status == "UNAVAILABLE" and deadline.remaining_s > deadline.seconds / 10:
+                raise  # a queue's own, shorter limit: the server's words say so
             raise deadline.exceeded(call.doing, last) from error
         except AlexNetClientError as error:
             last = error
@@ -104,7 +106,7 @@ def _worth_another_try(error: AlexNetClientError, tries: int, retries: int, traf
         return overloaded
     if tries <= retries and not (traffic is not None and traffic.outage):
         return True
-    if traffic is not None:
+    if traffic is not None and retries:  # a call that is meant to have one try tells nothing to the others
         traffic.outage = True
     return False
 

@@ -19,6 +19,9 @@ from ._errors import AlexNetClientError, ModelNotReady, ServerUnreachable, TLSFa
 # once while gRPC, which reconnects by itself in pauses of its own, is not connected.
 LOOK_AGAIN_S = 0.5
 
+# So many deadlines in a row that pass without any answer are the server's fault rather than the deadlines'.
+HANGS = 3
+
 # What another server may well answer, although this one did not.
 FAULTS_OF_ONE_SERVER = (ServerUnreachable, TLSFailed, ModelNotReady)
 
@@ -35,6 +38,7 @@ class Endpoint:
         answering: None before the first answer or fault, then whether it answers.
         silent_since_s: When it stopped.
         look_again_s: When it may be asked again.
+        overdue: How many requests in a row ended by their deadline, with no answer between them.
         era: How often it fell silent or came back. What a request of an earlier era tells is old news: answers and
             faults of one moment reach their threads in any order.
     """
@@ -44,6 +48,7 @@ class Endpoint:
     answering: bool | None = None
     silent_since_s: float = 0.0
     look_again_s: float = 0.0
+    overdue: int = 0
     era: int = 0
 
 
@@ -75,6 +80,7 @@ class Rotation:
 
     def answered(self, endpoint: Endpoint, era: int) -> None:
         """The server at ``endpoint`` answered, be it with an error of the image."""
+        endpoint.overdue = 0
         if endpoint.answering or era != endpoint.era:
             return
         with self._lock:
@@ -93,9 +99,19 @@ class Rotation:
                 if endpoint not in self._silent and era == endpoint.era:
                     self._fall_silent(endpoint, error)
                 error.elsewhere = len(self._silent) < len(self._endpoints)
-        elif error.status not in ("DEADLINE_EXCEEDED", "CANCELLED"):  # those two are said on this side
+        elif error.status == "DEADLINE_EXCEEDED":  # said on this side, as the next one is
+            self._overdue(endpoint, era, error)
+        elif error.status != "CANCELLED":
             self.answered(endpoint, era)
         return error
+
+    def _overdue(self, endpoint: Endpoint, era: int, error: AlexNetClientError) -> None:
+        """A server that hangs is left out as well, as long as another one is left: one that is merely slow is not."""
+        with self._lock:
+            endpoint.overdue += 1
+            others = len(self._endpoints) - len(self._silent) > 1
+            if endpoint.overdue >= HANGS and others and endpoint not in self._silent and era == endpoint.era:
+                self._fall_silent(endpoint, error)
 
     def _fall_silent(self, endpoint: Endpoint, error: AlexNetClientError) -> None:
         endpoint.silent_since_s = self._now_s()

@@ -133,8 +133,8 @@ class AsyncGrpcTransport(_GrpcClient):
             reply = await method(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise connection.rotation.failed(endpoint, era, self._error(error, call)) from error
-        except (grpc.aio.UsageError, asyncio.CancelledError):
-            if not self._closed:
+        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+            if not self._closed or (isinstance(error, asyncio.CancelledError) and task_is_cancelled()):
                 raise
             raise Cancelled("the client was closed") from None
         connection.rotation.answered(endpoint, era)
@@ -166,3 +166,9 @@ class AsyncGrpcTransport(_GrpcClient):
             )
         self._connected = (loop, Connection(grpc.aio, self._settings))
         return self._connected[1]
+
+
+def task_is_cancelled() -> bool:
+    """Whether somebody asked the current task itself to end, not only gRPC its call; False before Python 3.11."""
+    task = asyncio.current_task()
+    return task is not None and hasattr(task, "cancelling") and task.cancelling() > 0

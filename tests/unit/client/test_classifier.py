@@ -62,7 +62,7 @@ def test_labels_come_in_the_order_of_their_index(transport: Any) -> None:
 
 def test_labels_with_a_class_missing_are_a_mismatch(transport: Any) -> None:
     transport.on[calls.Infer] = lambda call: [b"0.7:2:c", b"0.3:0:a"]
-    with pytest.raises(ProtocolMismatch, match="answered 2 of 3 classes"):
+    with pytest.raises(ProtocolMismatch, match="not those of 3 classes, each once"):
         Classifier(transport=transport).labels()
 
 

@@ -15,6 +15,7 @@ import pytest
 from alexnet_client import (
     AlexNetClientError,
     AsyncClassifier,
+    Cancelled,
     Classifier,
     InvalidImage,
     Prediction,
@@ -358,6 +359,30 @@ def test_async_iterator_closed_early_ends_what_is_under_way_and_the_source(async
     assert asyncio.run(run()) == 0
     assert "call" in ended
     assert "source" in ended
+
+
+def test_async_iterator_ends_although_cancelled_calls_become_results_of_a_closed_client(async_transport: Any) -> None:
+    class Closing(type(async_transport)):  # type: ignore[misc]
+        async def send(self, call: Any, timeout_s: float) -> Any:
+            if isinstance(call, calls.Infer) and call.image_bytes == b"slow":
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    raise Cancelled("the client was closed") from None
+            return await super().send(call, timeout_s)
+
+    def source() -> Iterator[bytes]:
+        yield b"a"
+        while True:
+            yield b"slow"
+
+    async def run() -> int:
+        results = AsyncClassifier(transport=Closing()).classify_many(source(), concurrency=4)
+        await asyncio.wait_for(anext(results), GIVE_UP_S)
+        await asyncio.wait_for(results.aclose(), GIVE_UP_S)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(run()) == 1
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -116,6 +116,20 @@ def test_calls_after_one_that_used_up_its_tries_have_one_try_until_somebody_answ
     assert len(transport.sent) == 1 + 3
 
 
+def test_call_that_is_meant_to_have_one_try_leaves_the_others_theirs(transport: Any) -> None:
+    classifier = client(transport, retries=2)
+    transport.fail(calls.Infer, ServerUnreachable("no"))
+    assert classifier.status().fault == "no"  # its test image
+    transport.fail(calls.Infer, ServerUnreachable("no"))
+    assert len(classifier.classify(b"image")) == 3
+
+
+def test_queue_with_a_shorter_limit_than_the_deadline_has_its_own_words(transport: Any) -> None:
+    transport.fail(calls.Infer, DeadlineExceeded("Request timeout expired", status="UNAVAILABLE"))
+    with pytest.raises(DeadlineExceeded, match="Request timeout expired"):
+        client(transport).classify(b"image")
+
+
 def test_error_of_an_image_ends_an_outage(transport: Any) -> None:
     classifier = client(transport, retries=1)
     classifier.classify(b"image")

@@ -51,6 +51,38 @@ def test_silent_address_is_left_out_and_the_others_are_worth_a_try(clock: Clock,
     assert asked(rotation, 5) == ["b"] * 5
 
 
+def hang(rotation: Rotation, url: str) -> None:
+    """Ask until it is the turn of `url`, which does not answer in time."""
+    while True:
+        endpoint, era = rotation.next()
+        if endpoint.url == url:
+            rotation.failed(endpoint, era, DeadlineExceeded("late", status="DEADLINE_EXCEEDED"))
+            return
+        rotation.answered(endpoint, era)
+
+
+def test_address_that_hangs_is_left_out_as_long_as_another_is_left(clock: Clock) -> None:
+    rotation = Rotation(["a", "b"], clock)
+    hang(rotation, "a")
+    hang(rotation, "a")
+    assert set(asked(rotation, 4)) == {"a", "b"}
+    hang(rotation, "a")
+    assert asked(rotation, 4) == ["b"] * 4
+    for _ in range(5):
+        hang(rotation, "b")
+    assert asked(rotation, 4) == ["b"] * 4
+
+
+def test_answer_between_two_deadlines_shows_that_an_address_does_not_hang(clock: Clock) -> None:
+    rotation = Rotation(["a", "b"], clock)
+    for _ in range(5):
+        hang(rotation, "a")
+        hang(rotation, "a")
+        for _ in range(2):
+            rotation.answered(*rotation.next())
+    assert set(asked(rotation, 4)) == {"a", "b"}
+
+
 def test_silent_address_is_asked_by_one_request_when_its_time_has_come(clock: Clock) -> None:
     rotation = Rotation(["a", "b"], clock)
     fail(rotation, "a")

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from alexnet_client import TLS, AsyncClassifier, Classifier, InvalidSetting
+from alexnet_client import TLS, AsyncClassifier, Classifier, InvalidSetting, Unauthorized
 from alexnet_client import _calls as calls
 from alexnet_client._channels import channel_options
 from alexnet_client._config import Settings
@@ -81,7 +81,26 @@ def test_function_is_asked_for_the_token_of_every_call(listener: tuple[Listener,
     transport.close()
 
 
-@pytest.mark.parametrize("url", ["gpu:8001", "127.0.0.1:8001,gpu:8001", "dns:///gpu:8001"])
+def test_function_that_fails_is_an_error_of_that_call(listener: tuple[Listener, str]) -> None:
+    def no_vault() -> str:
+        raise ConnectionError("vault down")
+
+    transport = GrpcTransport(Settings(listener[1], token=no_vault))
+    with pytest.raises(Unauthorized, match="there is no token: its function raised ConnectionError: vault down"):
+        transport.send(calls.IsServerLive(), 20)
+    exhausted = GrpcTransport(Settings(listener[1], token=lambda: next(iter([]))))
+    with pytest.raises(Unauthorized, match="StopIteration"):
+        Classifier(transport=exhausted).classify(b"image")
+    transport.close()
+    exhausted.close()
+
+
+def test_token_and_an_authorization_header_contradict_each_other() -> None:
+    with pytest.raises(InvalidSetting, match="token and headers both set authorization"):
+        Classifier(token="sesame", headers={"Authorization": "Basic c2VzYW1l"})
+
+
+@pytest.mark.parametrize("url", ["gpu:8001", "127.0.0.1:8001,gpu:8001", "dns:///gpu:8001", "xds:///localhost:8001"])
 @pytest.mark.parametrize("secret", [{"token": "sesame"}, {"headers": {"Authorization": "Basic c2VzYW1l"}}])
 def test_credential_does_not_leave_the_machine_in_the_clear(url: str, secret: dict) -> None:
     with pytest.raises(InvalidSetting, match=r"a credential would travel to .* in the clear; use tls=") as caught:

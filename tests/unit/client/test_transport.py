@@ -153,6 +153,8 @@ def test_forked_process_connects_anew(scripted: tuple[Scripted, str]) -> None:
     servicer, url = scripted
     servicer.code, servicer.words = grpc.StatusCode.INVALID_ARGUMENT, "not an image"
     transport = GrpcTransport(Settings(url))
+    with pytest.raises(InvalidImage):  # connected before the fork
+        transport.send(IMAGE, GIVE_UP_S)
     fork = multiprocessing.get_context("fork")
     answers = fork.Queue()
     child = fork.Process(target=refused_in_child, args=(transport, answers))
