@@ -80,7 +80,7 @@ class Classifier(Client[Transport]):
         Raises:
             InvalidImage: The image cannot be read here, or decoded there.
             DeadlineExceeded: No answer in time.
-            AlexNetClientError: Anything else; the tree is at the top of ``_errors.py``.
+            AlexNetClientError: Anything else; see the errors of this package.
         """
         checked_count("top_k", top_k)
         deadline = self._state.deadline(deadline_s)
@@ -157,6 +157,13 @@ class Classifier(Client[Transport]):
     ) -> Generator[EmbeddingResult, None, None]:
         """Embed any number of images: ``classify_many`` with an embedding in place of the predictions.
 
+        Args:
+            images: As in ``classify_many``, and so are the other arguments.
+            concurrency: How many images are under way at once.
+            ordered: Give the results in the order of the images; otherwise as they come.
+            raise_errors: Raise the first failed image's error; otherwise it is that image's result.
+            deadline_s: Seconds for each image; None for the client's own.
+
         Raises:
             InvalidSetting: An argument cannot be meant.
         """
@@ -178,7 +185,15 @@ class Classifier(Client[Transport]):
         )
 
     def labels(self, *, deadline_s: float | None = None) -> list[str]:
-        """Every label that the server can give, in the order of the network's output."""
+        """Every label that the server can give, in the order of the network's output.
+
+        Args:
+            deadline_s: Seconds for this call; None for the client's own.
+
+        Raises:
+            ProtocolMismatch: The model is of another kind, or its labels are not those of its classes.
+            AlexNetClientError: As in ``classify``.
+        """
         return run(_flows.labels(self._state, self._state.deadline(deadline_s)), self._transport)
 
     def status(self, *, deadline_s: float | None = None) -> ServerStatus:
@@ -187,6 +202,9 @@ class Classifier(Client[Transport]):
         With several addresses, they are asked in turn, and the answer is put together of what they said: to see
         one server, make a client for its address.
 
+        Args:
+            deadline_s: Seconds for all of it; None for the client's own.
+
         Raises:
             ServerUnreachable: None answers.
         """
@@ -194,6 +212,9 @@ class Classifier(Client[Transport]):
 
     def wait(self, timeout_s: float) -> None:
         """Return once the ensemble and every model in it are ready and a test image comes back classified.
+
+        Args:
+            timeout_s: Seconds to wait, above 0.
 
         Raises:
             DeadlineExceeded: Not within ``timeout_s`` seconds; the message names the last obstacle.

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,36 +17,61 @@ import pytest
 from alexnet_server import running_server
 
 GIVE_UP_S = 120
+Start = Callable[..., subprocess.Popen[str]]
 
 
-def started(url: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "alexnet_client", "watch", *map(str, arguments), "--top", "1", "--settle", "0.1"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"ALEXNET_URL": url}
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("watching ")
-    return process
+@pytest.fixture
+def started() -> Iterator[Start]:
+    """Starts `watch` on the server at an address; what still runs at the end of the test is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(url: str, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "alexnet_client", "watch", *map(str, arguments)]
+        process = subprocess.Popen(
+            [*command, "--top", "1", "--settle", "0.1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"ALEXNET_URL": url},
+        )
+        processes.append(process)
+        assert line(process, process.stderr).startswith("watching ")
+        return process
+
+    yield start
+    for process in processes:
+        with process:  # closes its pipes and waits
+            process.kill()
 
 
-def row(stream: IO[str] | None) -> dict[str, Any]:
+def line(process: subprocess.Popen[str], stream: IO[str] | None) -> str:
+    """The next line; if none comes in time, the process is killed, and the line is empty."""
     assert stream is not None
-    return json.loads(stream.readline())
+    give_up = threading.Timer(GIVE_UP_S, process.kill)
+    give_up.start()
+    try:
+        return stream.readline()
+    finally:
+        give_up.cancel()
+
+
+def row(process: subprocess.Popen[str]) -> dict[str, Any]:
+    return json.loads(line(process, process.stdout))
 
 
 @pytest.mark.parametrize("how", [[], ["--poll", "0.2"]], ids=["notified", "polled"])
 def test_images_are_classified_as_they_arrive_until_an_interrupt(
-    server: Any, photographs: list[Path], tmp_path: Path, how: list[str]
+    started: Start, server: Any, photographs: list[Path], tmp_path: Path, how: list[str]
 ) -> None:
     shutil.copy(photographs[0], tmp_path / "old.jpg")
     process = started(server.grpc_url, tmp_path, "--existing", *how)
-    assert row(process.stdout)["image"] == f"{tmp_path}/old.jpg"
+    assert row(process)["image"] == f"{tmp_path}/old.jpg"
     (tmp_path / "broken.jpg").write_bytes(b"broken")
-    broken = row(process.stdout)
+    broken = row(process)
     assert (broken["image"], broken["predictions"]) == (f"{tmp_path}/broken.jpg", [])
     shutil.copy(photographs[1], tmp_path / ".new.part")
     (tmp_path / ".new.part").rename(tmp_path / "new.jpg")
-    new = row(process.stdout)
+    new = row(process)
     assert (new["image"], len(new["predictions"]), new["error"]) == (f"{tmp_path}/new.jpg", 1, None)
     process.send_signal(signal.SIGINT)
     rest, messages = process.communicate(timeout=10)
@@ -56,16 +83,16 @@ def test_images_are_classified_as_they_arrive_until_an_interrupt(
 
 
 def test_image_that_arrives_while_the_server_is_away_waits_for_it(
-    repository: Path, photographs: list[Path], tmp_path: Path
+    started: Start, repository: Path, photographs: list[Path], tmp_path: Path
 ) -> None:
     with running_server(repository) as first:
         process = started(first.grpc_url, tmp_path)
         shutil.copy(photographs[0], tmp_path / "a.jpg")
-        assert row(process.stdout)["error"] is None
+        assert row(process)["error"] is None
         ports = first.ports
     shutil.copy(photographs[1], tmp_path / "b.jpg")
     with running_server(repository, ports=ports):
-        waited = row(process.stdout)
+        waited = row(process)
         assert (waited["image"], waited["error"]) == (f"{tmp_path}/b.jpg", None)
         process.send_signal(signal.SIGTERM)
         rest, messages = process.communicate(timeout=10)

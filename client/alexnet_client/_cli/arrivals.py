@@ -6,7 +6,9 @@ copied, downloaded, renamed, or written over a network. Called by: the command `
 
 from __future__ import annotations
 
+import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -99,7 +101,7 @@ class Arrivals:
         directories: With everything below them, but for what is hidden.
         changes: What says where to look.
         settle_s: Seconds for which a complete file has not changed.
-        say: Told, once, when a directory cannot be read, and when it can again.
+        say: Told, once, when a directory cannot be read, and when it can again; and when changes are notified no more.
         now_s: The clock.
     """
 
@@ -124,25 +126,25 @@ class Arrivals:
         self._sweep(self._settling.know)
 
     def __iter__(self) -> Iterator[str]:
-        sweep_at_s = self._now_s()
-        for changed in self._changes.rounds():
+        swept_s, took_s = -math.inf, 0.0
+        for changed in self._changes.rounds(self._say):
             begun_s = self._now_s()
-            if begun_s >= sweep_at_s:
+            # 100,000 files take most of a second: no more than a tenth of the time goes into looking
+            if begun_s >= swept_s + max(self._changes.poll_s or SWEEP_S, 9 * took_s):
                 self._sweep(self._settling.look)
-                ended_s = self._now_s()
-                # 100,000 files take most of a second: no more than a tenth of the time goes into looking
-                sweep_at_s = ended_s + max(self._changes.poll_s or SWEEP_S, 9 * (ended_s - begun_s))
+                swept_s = self._now_s()
+                took_s = swept_s - begun_s
             for path in changed:
                 self._look(path)
             yield from self._settling.complete()
             yield NOTHING_YET  # type: ignore[misc]  # the sentinel of classify_many
 
     def _look(self, path: str) -> None:
-        if os.path.isdir(path):  # moved here with what is in it, of which nobody tells
-            for image in images_below(path):
+        # A directory was moved here with what is in it, of which nobody tells. A link is followed if it was typed.
+        is_folder = os.path.isdir(path) and (path in self._directories or not os.path.islink(path))
+        for image in images_below(path) if is_folder else (path,):
+            if is_image(image, self._directories):
                 self._settling.look(image)
-        elif is_image(path, self._directories):
-            self._settling.look(path)
 
     def _sweep(self, each: Callable[[str], None]) -> None:
         """Look at every file. Of a directory that cannot be read, nothing is forgotten: a share comes back."""
@@ -172,24 +174,24 @@ def images_below(directory: str) -> Iterator[str]:
     for folder, folders, files in os.walk(directory):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if _is_image_name(name):
+            if has_image_suffix(name) and not name.startswith("."):
                 yield os.path.join(folder, name)
 
 
 def is_image(path: str, directories: Iterable[str]) -> bool:
     """Whether ``images_below`` one of ``directories`` would find it."""
-    below = min((os.path.relpath(path, directory) for directory in directories), key=len)
-    return _is_image_name(os.path.basename(path)) and not any(part.startswith(".") for part in below.split(os.sep))
+    if not has_image_suffix(path):
+        return False
+    below = (os.path.relpath(path, directory) for directory in directories)  # begins with ".." where it is not below
+    return any(not any(part.startswith(".") for part in relative.split(os.sep)) for relative in below)
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """The file as it is; None if it is not there, or no file."""
+    """The file as it is; None if it is not there, or no regular file: nothing may ever come out of a pipe."""
     try:
         status = os.stat(path)
     except OSError:
         return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def _is_image_name(name: str) -> bool:
-    return has_image_suffix(name) and not name.startswith(".")

@@ -7,7 +7,6 @@ latencies as a plot, where a terminal shows it.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from .bench_report import BenchWriter, bench_writer
 from .connection import Connection
 from .ending import stderr_console
 from .load import Counters, Recorder, keep_busy
+from .path_lists import own_stdin
 from .paths import ImagePaths
 
 # All images are held in memory, so that no disk is measured; more than this is not needed to vary the load.
@@ -79,7 +79,7 @@ def bench_paths(arguments: list[str], plan: Plan, connection: Connection, *, for
         AlexNetClientError: An image cannot be read, or the server cannot be used at all.
         KeyboardInterrupt: After what was measured has been written.
     """
-    album = album_from_paths(ImagePaths(arguments, sys.stdin.buffer)) if arguments else generated_album()
+    album = album_from_paths(ImagePaths(arguments, own_stdin())) if arguments else generated_album()
     if album.left_out:
         limit = f"{LARGEST_ALBUM_BYTES >> 20} MiB"
         stderr_console().print(f"the first {len(album.images)} images are used; {album.left_out} exceed {limit}")

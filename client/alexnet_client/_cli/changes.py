@@ -6,11 +6,10 @@ In: directories. Out: rounds of paths, at least every ``ROUND_S`` seconds. Calle
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,9 @@ NETWORK_FILE_SYSTEMS = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Changes:
-    """Who says what has changed.
+    """Who says what has changed: the kernel, as long as it can, or nobody.
 
     Attributes:
         poll_s: Seconds between two looks at everything; None if changes are notified.
@@ -38,9 +37,22 @@ class Changes:
     why: str = ""
     notified: Iterator[Iterable[str]] | None = None
 
-    def rounds(self) -> Iterator[Iterable[str]]:
-        """Paths that may have changed since the last round, the first one at once and empty; without end."""
-        return _ticks() if self.notified is None else itertools.chain([()], self.notified)
+    def rounds(self, say: Callable[[str], None]) -> Iterator[Iterable[str]]:
+        """Paths that may have changed since the last round, the first one at once and empty; without end.
+
+        Args:
+            say: Told when changes can be notified no more; then they are polled.
+        """
+        yield ()
+        if self.notified is not None:
+            try:
+                yield from self.notified
+            except (OSError, RuntimeError) as error:  # one directory more than fs.inotify.max_user_watches, mostly
+                self.poll_s, self.why = POLL_S, f"the kernel no longer tells of changes: {error}"
+                say(f"looking every {self.poll_s:g} s from now on ({self.why})")
+        while True:
+            yield ()
+            time.sleep(ROUND_S)
 
 
 def changes_in(directories: Iterable[str], poll_s: float | None = None) -> Changes:
@@ -86,25 +98,54 @@ def file_system_of(directory: str, mounts: Path = MOUNTS) -> str:
     return kind
 
 
-def _ticks() -> Iterator[Iterable[str]]:
-    while True:
-        yield ()
-        time.sleep(ROUND_S)
-
-
 def _notified(directories: tuple[str, ...]) -> Iterator[Iterable[str]]:
+    """What the kernel tells of, by the names that ``os.walk`` finds in ``directories``.
+
+    It watches a directory and not a name: when another directory has taken the name, that one is watched instead, and
+    named as a whole, for what is in it came before anybody told.
+    """
     import watchfiles
 
-    rounds = watchfiles.watch(
-        *directories,
-        watch_filter=None,
-        step=20,
-        debounce=int(ROUND_S * 1000),
-        rust_timeout=int(ROUND_S * 1000),
-        yield_on_timeout=True,
-        raise_interrupt=True,
-        ignore_permission_denied=True,
-        force_polling=False,
-    )
-    for changed in rounds:
-        yield [path for _, path in changed]
+    anew: tuple[str, ...] = ()
+    while True:
+        identities = [_identity(directory) for directory in directories]  # first, lest one be exchanged meanwhile
+        roots = [os.path.realpath(directory) for directory in directories]
+        lost = {(watchfiles.Change.deleted, root) for root in roots}  # the next one may have the same inode
+        rounds = watchfiles.watch(
+            *(root for root, identity in zip(roots, identities, strict=True) if identity is not None),
+            watch_filter=None,
+            step=20,
+            debounce=int(ROUND_S * 1000),
+            rust_timeout=int(ROUND_S * 1000),
+            yield_on_timeout=True,
+            raise_interrupt=True,
+            ignore_permission_denied=True,
+            force_polling=False,
+        )
+        for changed in rounds:
+            yield [*anew, *(name for _, path in changed for name in _as_typed(path, directories, roots))]
+            anew = ()
+            if lost & changed or identities != [_identity(directory) for directory in directories]:
+                break
+        anew = directories
+
+
+def _identity(directory: str) -> tuple[int, int] | None:
+    """What another directory of the same name has not, at the same time; None if there is none."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _as_typed(path: str, directories: Iterable[str], roots: Iterable[str]) -> Iterator[str]:
+    """``path``, which is below some of ``roots``, as it is called below these of ``directories``.
+
+    If a link leads to its folder, it may be told by the link, which ``os.walk`` does not follow.
+    """
+    path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    for directory, root in zip(directories, roots, strict=True):
+        above = os.path.join(root, "")
+        if f"{path}/".startswith(above):
+            yield os.path.join(directory, path[len(above) :])

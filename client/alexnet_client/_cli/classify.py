@@ -12,13 +12,14 @@ from alexnet_client._classifier import Classifier
 from alexnet_client._predictions import Result
 
 from .contact_sheet import ContactSheet
-from .ending import interrupts_later, stderr_console
+from .ending import interrupts_later, stderr_console, stopped_by_sigterm
 from .files import is_regular
 from .filters import Filter, labels_from_patterns
 from .formats import Writer
 from .job import Job
 from .options import Connection
 from .output import writer_for
+from .path_lists import own_stdin
 from .paths import ImagePaths
 from .progress import counted, named_failure, summary, with_progress
 from .resume import Earlier, RunSettings, about_run, check_record, labels_sha256, take_up, write_record
@@ -33,12 +34,15 @@ def classify_images(job: Job, connection: Connection) -> int:
             first image.
         KeyboardInterrupt: After what was done has been written.
     """
-    paths = ImagePaths(job.arguments, sys.stdin.buffer, lists=job.lists, null=job.null, leave_out=job.sort_into)
+    paths = ImagePaths(job.arguments, own_stdin(), lists=job.lists, null=job.null, leave_out=job.sort_into)
     paths.stdin_bytes()  # refused before anybody is asked
     messages = stderr_console()
-    with Classifier(
-        **connection.keywords(), deadline_s=job.deadline_s, shrink=job.shrink, allow_urls=job.allow_urls
-    ) as classifier:
+    with (
+        stopped_by_sigterm(),
+        Classifier(
+            **connection.keywords(), deadline_s=job.deadline_s, shrink=job.shrink, allow_urls=job.allow_urls
+        ) as classifier,
+    ):
         labels = classifier.labels()  # one clear error now, instead of the same one for every image
         only = labels_from_patterns(job.only_label, labels) if job.only_label else None
         run = Run(job, Filter(job.min_score, only), messages)
@@ -88,10 +92,8 @@ class Run:
                 self._sheet = ContactSheet(job.contact_sheet, "Contact sheet", paths.stdin_bytes())
             if job.sort_into is not None:
                 self._sorter = Sorter(job.sort_into, labels, link=job.link, dry_run=job.dry_run, say=self._say)
-            if job.resumable and settings is not None and job.output is not None:
-                if job.resume:
-                    self.earlier = self._taken_up(job.output, settings, min(job.top_k, len(labels)))
-                write_record(job.output, settings)
+            if job.resume and settings is not None and job.output is not None:
+                self.earlier = self._taken_up(job.output, settings, min(job.top_k, len(labels)))
             self._writer = writer_for(
                 job.format,
                 job.output,
@@ -99,6 +101,8 @@ class Run:
                 longest_name=paths.longest() if job.format == "table" else 0,
                 about=about_run(settings) if settings is not None else None,
             )
+            if job.resumable and settings is not None and job.output is not None:
+                write_record(job.output, settings)  # not before the output, whose old one it may be about, was opened
             self._writer.begin()
         except BaseException:
             if self._sheet is not None:

@@ -7,6 +7,7 @@ typer follows that order by itself; ``ConfiguredCommand`` hands it the file. Cal
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from alexnet_client._errors import InvalidSetting
 from .options import CONNECTION_OPTIONS
 
 PREFIX = "ALEXNET"
+SECRET = "********"  # stands where a secret is not shown
 ABOUT_THE_FILE = ("config", "profile")
 WRITTEN = __name__  # where a context keeps what the file says
 
@@ -28,9 +30,12 @@ class ConfiguredCommand(TyperCommand):
     def __init__(self, name: str | None, **keywords: Any) -> None:
         super().__init__(name, **keywords)
         self.context_settings = {**self.context_settings, "auto_envvar_prefix": f"{PREFIX}_{name}"}
+        param: Any
         for param in self.params:
             if param.name != "url" and hasattr(param, "show_envvar"):
                 param.show_envvar = False  # --help would be half as long again; its last line tells the rule
+            if param.name == "header":
+                param.value_from_envvar = functools.partial(_lines_from_envvar, param)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The arguments, with the settings of the file as defaults."""
@@ -68,15 +73,22 @@ def defaults_from_file(ctx: Any, given: dict[str, Any]) -> dict[str, Any]:
         if name not in written:
             continue
         value, place = written[name].value, written[name].place
+        shown = SECRET if name == "header" else repr(value)
         if getattr(param, "multiple", False) and not isinstance(value, list):
-            raise InvalidSetting(f"{place}: {name} is {value!r}; expected a list, [{value!r}]")
+            raise InvalidSetting(f"{place}: {name} is {shown}; expected a list, [{shown}]")
         try:
             param.process_value(ctx, value)
         except typer.BadParameter as error:
-            raise InvalidSetting(f"{place}: {name} is {value!r}; {error.message}") from error
+            raise InvalidSetting(f"{place}: {name} is {shown}; {error.message}") from error
         if command is None or command is ctx.command:
             defaults[param.name] = value
     return defaults
+
+
+def _lines_from_envvar(param: Any, ctx: Any) -> list[str] | None:
+    """The lines of a variable, where typer splits at spaces: a header such as ``authorization=Bearer ...`` has some."""
+    text: str | None = param.resolve_envvar_value(ctx)
+    return None if text is None else text.splitlines()
 
 
 def every_setting(ctx: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -11,19 +11,37 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 from rich.console import Console
+from rich.text import Text
 
 from alexnet_client._errors import AlexNetClientError, InvalidSetting
+
+from .table import CONTROL
 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED, PIPE_CLOSED = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
+class _Messages(Console):
+    """Names in messages stay what they are: they neither become emoji nor move the cursor."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Of control characters only the newline is left."""
+        return super().render_str(text.translate(_CONTROL), **options)
+
+
+_CONTROL = {code: sign for code, sign in CONTROL.items() if chr(code) != "\n"}
+
+
 def stderr_console() -> Console:
     """The console for messages."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Messages()
 
 
 def complain(error: AlexNetClientError) -> None:
@@ -57,7 +75,7 @@ def clean_ending() -> Iterator[None]:
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Around a short step on disk that must not be done by half: Ctrl-C is heeded when it is over.
+    """Around a short step on disk that must not be done by half: Ctrl-C and SIGTERM are heeded when it is over.
 
     Not for a pipe, whose reader may leave a write waiting for ever.
     """
@@ -65,13 +83,33 @@ def interrupts_later() -> Iterator[None]:
         yield
         return
     pending: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: pending.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _frame: pending.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if pending:
+            signal.raise_signal(pending[0])
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """A service manager's way to end a program does here what Ctrl-C does: what was done is written."""
+    if threading.current_thread() is not threading.main_thread():  # only there a handler can be set
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if pending:
-            signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _give_up_stdout() -> None:

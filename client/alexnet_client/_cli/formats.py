@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable, Sequence
 from typing import IO, Any, Protocol
 
 from alexnet_client._predictions import Result
@@ -32,6 +33,17 @@ def row_from_result(result: Result) -> dict[str, Any]:
         "predictions": [{"label": p.label, "index": p.index, "score": p.score} for p in result.predictions],
         "error": None if result.error is None else result.error.message,
     }
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows of CSV, each ended by ``\n``; quoted where a cell has a comma, a quote, ``\n`` or ``\r``."""
+    text = ""
+    for row in rows:
+        line = io.StringIO()
+        # before Python 3.13 only characters of the line's end are quoted, so that it has to have both
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        text += line.getvalue().removesuffix("\r\n") + "\n"
+    return text
 
 
 def rows_from_result(result: Result) -> list[tuple[Any, ...]]:
@@ -110,7 +122,5 @@ class CsvWriter:
         """Nothing."""
 
     def _write(self, rows: list[tuple[Any, ...]]) -> None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(rows)
-        self._stream.write(lines.getvalue())
+        self._stream.write(csv_text(rows))
         self._stream.flush()

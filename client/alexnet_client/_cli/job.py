@@ -10,7 +10,7 @@ from alexnet_client._errors import InvalidSetting
 
 from .files import is_regular, refuse_to_overwrite
 from .path_lists import STDIN
-from .resume import RESUMABLE
+from .resume import RESUMABLE, has_results
 from .sort import Link
 
 
@@ -97,5 +97,7 @@ class Job:
         if self.output is not None and not self.resume:
             otherwise = "--resume continues it, " if self.resumable else ""
             refuse_to_overwrite(self.output, self.overwrite, otherwise)
-        if self.contact_sheet is not None:  # a page of a run that is continued is made anew
-            refuse_to_overwrite(self.contact_sheet, self.overwrite or self.resume)
+        if self.contact_sheet is not None:
+            # the page of a run that is continued is made anew; where nothing is continued, it is another's
+            continued = self.resume and self.output is not None and has_results(self.output)
+            refuse_to_overwrite(self.contact_sheet, self.overwrite or continued)

@@ -6,15 +6,22 @@ can hold.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import queue
 import re
+import select
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import IO
 
-from alexnet_client._errors import InvalidSetting
+from alexnet_client._errors import AlexNetClientError, InvalidSetting
 from alexnet_client._many import NOTHING_YET
+
+from .files import is_regular
 
 STDIN = "-"
 STDIN_POLL_S = 0.1  # how long a finished result may wait while the pipe is silent
@@ -24,8 +31,18 @@ CHUNK_BYTES = 65536
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"})
 
 
+def own_stdin() -> IO[bytes]:
+    """The bytes on stdin; none where it was closed (``<&-``)."""
+    return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+
+
+def is_read_once(name: str) -> bool:
+    """Whether the list is a pipe: ``-``, ``/dev/stdin``, ``<(find ...)``, a named one."""
+    return name == STDIN or not is_regular(name)
+
+
 def checked_list(name: str) -> None:
-    """Nothing, if the list can be read.
+    """Nothing, if the list can be read. A pipe is not opened: its writer would notice.
 
     Raises:
         InvalidSetting: It cannot.
@@ -33,8 +50,11 @@ def checked_list(name: str) -> None:
     if name == STDIN:
         return
     try:
-        with open(name, "rb"):
-            pass
+        if not is_read_once(name) or os.path.isdir(name):
+            with open(name, "rb"):
+                pass
+        elif not os.access(name, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InvalidSetting(f"{name}: the list of paths cannot be read ({error.strerror})") from error
 
@@ -58,13 +78,17 @@ def paths_in_file(name: str, null: bool = False) -> Iterator[str]:
         yield from map(os.fsdecode, filter(None, _split(file, null)))
 
 
-def paths_as_they_come(stdin: IO[bytes], null: bool = False) -> Iterator[str]:
-    """The paths in ``stdin``, empty ones left out; ``NOTHING_YET`` while the next one is awaited.
+def paths_as_they_come(pipe: IO[bytes] | str, null: bool = False) -> Iterator[str]:
+    """The paths in ``pipe``, empty ones left out; ``NOTHING_YET`` while the next one is awaited.
 
-    A thread reads ahead, because nothing else can tell whether a pipe has a line without waiting for it.
+    A thread reads ahead, because nothing else can tell whether a pipe has a line without waiting for it; nor
+    whether a named one, which may be given by its name, has a writer.
+
+    Raises:
+        AlexNetClientError: It cannot be read to its end.
     """
-    lines: queue.Queue[bytes | None] = queue.Queue(STDIN_AHEAD)
-    threading.Thread(target=_read_lines, args=(stdin, null, lines), daemon=True).start()
+    lines: queue.Queue[bytes | OSError | None] = queue.Queue(STDIN_AHEAD)
+    threading.Thread(target=_read_lines, args=(pipe, null, lines), daemon=True).start()
     while True:
         try:
             line = lines.get(timeout=STDIN_POLL_S)
@@ -73,21 +97,39 @@ def paths_as_they_come(stdin: IO[bytes], null: bool = False) -> Iterator[str]:
             continue
         if line is None:
             return
+        if isinstance(line, OSError):
+            name = pipe if isinstance(pipe, str) else "stdin"
+            raise AlexNetClientError(f"{name}: the list of paths cannot be read ({line.strerror or line})") from line
         if line:
             yield os.fsdecode(line)
 
 
-def _read_lines(stdin: IO[bytes], null: bool, lines: queue.Queue[bytes | None]) -> None:
-    """Unbuffered: a thread inside a buffered reader would hold its lock when the interpreter shuts down."""
-    for line in _split(getattr(stdin, "raw", stdin), null):
-        lines.put(line)
-    lines.put(None)
+def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """What is in ``stream`` until its end; a pipe that another program left non-blocking is waited for."""
+    # unbuffered: a thread inside a buffered reader would hold its lock when the interpreter shuts down
+    raw = getattr(stream, "raw", stream)
+    while (chunk := raw.read(CHUNK_BYTES)) != b"":
+        if chunk is None:
+            select.select([raw], [], [])
+        else:
+            yield chunk
 
 
-def _split(raw: IO[bytes], null: bool) -> Iterator[bytes]:
+def _read_lines(pipe: IO[bytes] | str, null: bool, lines: queue.Queue[bytes | OSError | None]) -> None:
+    try:
+        with open(pipe, "rb", buffering=0) if isinstance(pipe, str) else nullcontext(pipe) as stream:
+            for line in _split(stream, null):
+                lines.put(line)
+    except OSError as error:
+        lines.put(error)
+    else:
+        lines.put(None)
+
+
+def _split(stream: IO[bytes], null: bool) -> Iterator[bytes]:
     """Lines without their ends, or parts between NULs; the last needs no end."""
     rest = b""
-    while chunk := raw.read(CHUNK_BYTES):
+    for chunk in chunks(stream):
         *whole, rest = (rest + chunk).split(b"\0" if null else b"\n")
         yield from whole if null else (line.removesuffix(b"\r") for line in whole)
     yield rest if null else rest.removesuffix(b"\r")

@@ -10,14 +10,26 @@ import glob
 import io
 import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import IO
 
 from alexnet_client._errors import InvalidSetting
 
-from .path_lists import STDIN, checked_list, has_image_suffix, list_in_bytes, paths_as_they_come, paths_in_file
+from .files import is_regular
+from .path_lists import (
+    STDIN,
+    checked_list,
+    chunks,
+    has_image_suffix,
+    is_read_once,
+    list_in_bytes,
+    paths_as_they_come,
+    paths_in_file,
+)
 
 STDIN_ONCE = "stdin can be read only once; name '-' once, as an image or as a list"
+_EVERY_FILE = re.compile(r"(^|/)\*\*(/\*)?$")  # patterns that match each file below their directories themselves
 
 
 class StdinImage(io.BytesIO):
@@ -57,7 +69,7 @@ class ImagePaths:
         self._arguments, self._lists, self._null = list(arguments), list(lists), null
         self._stdin = stdin
         self._image_bytes: bytes | None = None
-        self._leave_out = None if leave_out is None else os.path.join(os.path.abspath(leave_out), "")
+        self._leave_out = None if leave_out is None else os.path.join(os.path.realpath(leave_out), "")
         self.skipped = self.already = 0
         self.done: Collection[str] = frozenset()
         if (self._arguments + self._lists).count(STDIN) > 1:
@@ -75,12 +87,12 @@ class ImagePaths:
                 yield path
 
     def count(self) -> int | None:
-        """How many there are; None if they come from stdin, which can be read only once."""
-        return None if STDIN in self._lists else sum(1 for _ in self)
+        """How many there are; None if they come through a pipe, which can be read only once."""
+        return None if any(map(is_read_once, self._lists)) else sum(1 for _ in self)
 
     def longest(self) -> int:
-        """Length of the longest of the first thousand paths; 0 if they come from stdin."""
-        if STDIN in self._lists:
+        """Length of the longest of the first thousand paths; 0 if they come through a pipe."""
+        if any(map(is_read_once, self._lists)):
             return 0
         names = (STDIN if isinstance(path, StdinImage) else path for path in itertools.islice(self, 1000))
         return max(map(len, names), default=0)
@@ -97,7 +109,7 @@ class ImagePaths:
                     "'-' is the bytes of one image, and stdin is a terminal",
                     hint="Pipe one in: alexnet-client classify - < cat.jpg",
                 )
-            image_bytes = self._stdin.read()
+            image_bytes = b"".join(chunks(self._stdin))
             first = list_in_bytes(image_bytes)
             if first is not None:
                 null = " --null" if b"\0" in image_bytes else ""
@@ -119,33 +131,55 @@ class ImagePaths:
             else:
                 yield argument
         for name in self._lists:
-            yield from paths_as_they_come(self._stdin, self._null) if name == STDIN else paths_in_file(name, self._null)
+            if is_read_once(name):
+                yield from paths_as_they_come(self._stdin if name == STDIN else name, self._null)
+            else:
+                yield from paths_in_file(name, self._null)
 
     def _matches(self, pattern: str) -> Iterator[str]:
         found = sorted(glob.glob(pattern, recursive=True))
         if not found:
             yield pattern  # fails as "no such file", by the name that was typed
+        walked: set[str] = set()
         for path in found:
             if os.path.isdir(path):
-                # of "**" every directory is a match too, and so is every file in it
-                if "**" not in pattern:
-                    yield from self._walk(path)
-            elif not self._is_left_out(path):
+                if not _EVERY_FILE.search(pattern):
+                    yield from self._walk(path, walked)
+                elif not os.access(path, os.R_OK):  # of which glob is silent
+                    yield path
+            elif not self._is_left_out(os.path.dirname(path)) and not (
+                os.path.join(os.path.dirname(path), "") in walked and _is_image(path)
+            ):
                 yield path
 
-    def _walk(self, directory: str) -> Iterator[str]:
-        for folder, folders, files in os.walk(directory):
-            if self._is_left_out(os.path.join(folder, "")):
+    def _walk(self, directory: str, walked: set[str] | None = None) -> Iterator[str]:
+        """The images in ``directory``, and it or what is below where that cannot be read: it fails as one image.
+
+        ``walked`` are directories that were searched already, of a pattern that matches some twice.
+        """
+        walked = set() if walked is None else walked
+        unread: list[str] = []
+        for folder, folders, files in os.walk(directory, onerror=lambda error: unread.append(error.filename)):
+            inside = os.path.join(folder, "")
+            if inside in walked or self._is_left_out(folder):
                 folders.clear()
                 continue
+            walked.add(inside)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if has_image_suffix(name) and not name.startswith("."):
-                    yield os.path.join(folder, name)
+                path = os.path.join(folder, name)
+                if _is_image(path):
+                    yield path
                 else:
                     self.skipped += 1
+        yield from unread
 
-    def _is_left_out(self, path: str) -> bool:
+    def _is_left_out(self, folder: str) -> bool:
         if self._leave_out is None:
             return False
-        return os.path.join(os.path.abspath(path), "").startswith(self._leave_out)
+        return os.path.join(os.path.realpath(folder), "").startswith(self._leave_out)
+
+
+def _is_image(path: str) -> bool:
+    """Whether a file in a directory is one, by its name; a named pipe of such a name could be waited for for ever."""
+    return has_image_suffix(path) and not os.path.basename(path).startswith(".") and is_regular(path)

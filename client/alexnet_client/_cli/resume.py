@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from alexnet_client._errors import InvalidSetting
 from alexnet_client._predictions import Prediction, Result
 
 from .files import WholeFile
-from .formats import CSV_HEADER
+from .formats import CSV_HEADER, csv_text
 
 RESUMABLE = ("jsonl", "csv")
 START_ANEW = "Take up with the same settings, or start anew with: --overwrite"
@@ -87,7 +86,7 @@ def check_record(output: str, settings: RunSettings) -> None:
     Raises:
         InvalidSetting: It was not, or nobody knows.
     """
-    if not _has_results(output):
+    if not has_results(output):
         return
     try:
         with open(record_path(output), encoding="utf-8") as file:
@@ -117,7 +116,7 @@ def take_up(output: str, format: str, complete: int, replay: Callable[[Result], 
     Raises:
         InvalidSetting: The file holds something else.
     """
-    if not _has_results(output):
+    if not has_results(output):
         return Earlier()
     done: set[str] = set()
     again = 0
@@ -141,7 +140,8 @@ def take_up(output: str, format: str, complete: int, replay: Callable[[Result], 
     return Earlier(frozenset(done), again)
 
 
-def _has_results(output: str) -> bool:
+def has_results(output: str) -> bool:
+    """Whether an earlier run left something in the file."""
     return os.path.exists(output) and os.path.getsize(output) > 0
 
 
@@ -149,6 +149,7 @@ def _jsonl_blocks(file: IO[str], name: str) -> Iterator[tuple[str, Result | None
     """Each line and its result; None instead for one that has to be done again."""
     for number, line in enumerate(file, start=1):
         if not line.endswith("\n"):  # only the last can be without, and then it may be cut short
+            _refuse_more(file, f"{name}, line {number}")
             yield line, None
             return
         try:
@@ -204,19 +205,27 @@ def _csv_rows(file: IO[str], name: str) -> Iterator[tuple[list[str], bool]]:
                 raise InvalidSetting(f"{name}, line {rows.line_num}: not CSV ({error})") from error
             yield [""], True  # inside quotes: where the name ends is not known
             return
-        yield row, not last.endswith("\n")
+        torn = not last.endswith("\n")
+        if torn:
+            _refuse_more(file, f"{name}, line {rows.line_num}")
+        yield row, torn
+
+
+def _refuse_more(file: IO[str], where: str) -> None:
+    r"""Nothing at the end of the file; before it, a line without ``\n`` was not torn, and what follows must stay."""
+    if next(file, None) is not None:
+        raise InvalidSetting(f"{where}: not a result of this command", hint="Start anew with: --overwrite")
 
 
 def _csv_block(rows: Sequence[Sequence[str]], name: str) -> tuple[str, Result | None]:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    text = csv_text(rows)
     if rows[0][5]:
-        return text.getvalue(), None
+        return text, None
     try:
         predictions = tuple(Prediction(row[2], int(row[3]), float(row[4])) for row in rows if row[1])
     except ValueError as error:
         raise InvalidSetting(f"{name}: the rows of {rows[0][0]} are no result of this command") from error
-    return text.getvalue(), Result(rows[0][0], 0, predictions, None, 0.0)
+    return text, Result(rows[0][0], 0, predictions, None, 0.0)
 
 
 def about_run(settings: RunSettings, **more: Any) -> dict[str, str]:

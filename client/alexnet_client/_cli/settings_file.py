@@ -49,11 +49,11 @@ class Written:
 def user_file(environ: Mapping[str, str] = os.environ) -> Path:
     """The user's own file, by the XDG Base Directory Specification; it need not exist."""
     home = environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(home) if home.startswith("/") else Path("~/.config").expanduser()
-    return folder / "alexnet-client" / "config.toml"
+    folder = home if home.startswith("/") else os.path.expanduser("~/.config")  # keeps the ~ of a user without a home
+    return Path(folder, "alexnet-client", "config.toml")
 
 
-def read_settings(named: Path | None, profile: str | None, known: Collection[str]) -> dict[str, Written]:
+def read_settings(named: str | Path | None, profile: str | None, known: Collection[str]) -> dict[str, Written]:
     """What the file says, by the name of the setting: ``url``, ``classify.top``.
 
     Args:
@@ -64,10 +64,10 @@ def read_settings(named: Path | None, profile: str | None, known: Collection[str
     Raises:
         InvalidSetting: The file cannot be read, is no TOML, has no such profile, or a setting that there is not.
     """
-    path = user_file() if named is None else named.expanduser()
-    if named is None and not path.is_file():
+    path = _file_to_read(named)
+    if path is None:
         if profile is not None:
-            raise InvalidSetting(f"there is no profile {profile!r}, for there is no file {path}")
+            raise InvalidSetting(f"there is no profile {profile!r}, for there is no file {user_file()}")
         return {}
     document = _document(path)
     profiles = _table(path, PROFILE, document.pop(PROFILE, {}))
@@ -83,13 +83,22 @@ def read_settings(named: Path | None, profile: str | None, known: Collection[str
     return settings
 
 
-def profiles_in(named: Path | None) -> list[str]:
+def profiles_in(named: str | Path | None) -> list[str]:
     """The profiles of the file, sorted; none of a file that cannot be read, for completion complains of nothing."""
+    path = _file_to_read(named)
     try:
-        profiles = _document(user_file() if named is None else named.expanduser()).get(PROFILE)
+        profiles = {} if path is None else _document(path).get(PROFILE)
     except InvalidSetting:
         return []
     return sorted(profiles) if isinstance(profiles, dict) else []
+
+
+def _file_to_read(named: str | Path | None) -> Path | None:
+    """The file that was named, or the user's own; None if there is none, or a home that others may not look into."""
+    if named is not None:
+        return Path(os.path.expanduser(named))
+    own = user_file()
+    return own if own.is_absolute() and os.path.isfile(own) else None
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -124,12 +133,14 @@ def _settings(path: Path, table: str, content: dict[str, Any], known: Collection
 def _beside(path: Path, name: str, value: Any) -> Any:
     """Names of files are meant from where the settings stand, not from where the command is run."""
     if name in ("ca", "cert", "key", "token-file") and isinstance(value, str):
-        return str(path.absolute().parent / Path(value).expanduser())
+        return str(path.absolute().parent / os.path.expanduser(value))
     if name == "header" and isinstance(value, list):
-        headers = [str(text).partition("=@") for text in value]
+        headers = [str(text).partition("=") for text in value]
         return [
-            f"{header}{marker}{path.absolute().parent / Path(file).expanduser()}" if marker else header
-            for header, marker, file in headers
+            f"{header}=@{path.absolute().parent / os.path.expanduser(text[1:])}"
+            if text.startswith("@")
+            else f"{header}{equals}{text}"
+            for header, equals, text in headers
         ]
     return value
 

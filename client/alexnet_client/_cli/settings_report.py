@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from .configuration import PREFIX, WRITTEN, every_setting
+from .configuration import PREFIX, SECRET, WRITTEN, every_setting
 from .connection import TOKEN_VARIABLE
 from .options import CONNECTION_OPTIONS
 
-SECRET = "********"
 DEFAULT = "default"
 
 
@@ -86,12 +86,19 @@ def _token_setting(environ: Mapping[str, str]) -> Setting:
 def _shown(name: str, value: Any) -> Any:
     """A value as JSON has it. A header may hold a secret; the name of a file does not."""
     if name == "header":
-        pairs = (text.partition("=") for text in value or ())
-        return [f"{header}={text if text.startswith('@') else SECRET}" for header, _, text in pairs]
+        return [_shown_header(text) for text in value or ()]
     if isinstance(value, list | tuple):
         return [_shown("", element) for element in value]
     value = getattr(value, "value", value)  # of an enumeration
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _shown_header(header: str) -> str:
+    """``NAME=@FILE``, or the name and not the value; of what has no name nothing, for it may be the value."""
+    name, equals, value = header.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):
+        return SECRET
+    return f"{name}={value if value.startswith('@') else SECRET}"
 
 
 def _from_home(text: str) -> str:

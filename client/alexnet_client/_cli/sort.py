@@ -7,12 +7,12 @@ number. Failed images, and those of which no prediction was kept, go nowhere. Ca
 from __future__ import annotations
 
 import filecmp
-import itertools
 import os
 import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from alexnet_client._errors import InvalidSetting
@@ -21,6 +21,19 @@ from alexnet_client._predictions import Prediction, Result
 Link = Literal["hard", "symbolic"]
 LONGEST_FOLDER_BYTES = 200  # file systems take 255
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+
+
+@dataclass
+class _Namesakes:
+    """Files of one name in one folder, ``cat.jpg``, ``cat-2.jpg``, ..., so that each is looked at once and no more.
+
+    Attributes:
+        count: How many there are.
+        alike: The files by their trait; only those with the image's own can be the image.
+    """
+
+    count: int
+    alike: dict[object, list[str]]
 
 
 class Sorter:
@@ -54,6 +67,7 @@ class Sorter:
         self._directory, self._link, self._dry_run, self._say = directory, link, dry_run, say
         self._folders = folders_from_labels(labels)
         self._planned: set[str] = set()  # of a dry run, which leaves no trace to ask for
+        self._namesakes: dict[str, _Namesakes] = {}  # of names that were wanted twice
         self.sorted: Counter[str] = Counter()
         self.already = 0
         self.faults: list[str] = []
@@ -94,18 +108,43 @@ class Sorter:
             raise OSError(f"{source} is no file")
         if not self._dry_run:
             os.makedirs(folder, exist_ok=True)
-        for target in _numbered(os.path.join(folder, os.path.basename(source))):
-            if self._is_there(source, target):
-                self.already += 1
+        path = os.path.join(folder, os.path.basename(source))
+        namesakes = self._namesakes.get(path)
+        if namesakes is None:
+            if self._is_settled(source, path):
                 return
-            if os.path.lexists(target) or target in self._planned:
-                continue
-            try:
-                self._make(source, target)
-            except FileExistsError:  # made by another process since
-                continue
-            self.sorted[folder] += 1
+            namesakes = self._namesakes[path] = _Namesakes(1, {self._trait(path): [path]})
+        if any(self._is_settled(source, target) for target in namesakes.alike.get(self._trait(source), ())):
             return
+        stem, suffix = os.path.splitext(path)
+        settled = False
+        while not settled:
+            target = f"{stem}-{namesakes.count + 1}{suffix}"
+            settled = self._is_settled(source, target)
+            namesakes.count += 1
+            namesakes.alike.setdefault(self._trait(target), []).append(target)
+
+    def _is_settled(self, source: str, target: str) -> bool:
+        """Whether ``target`` is the image now, or was before; not if something else has that name."""
+        if self._is_there(source, target):
+            self.already += 1
+            return True
+        if os.path.lexists(target) or target in self._planned:
+            return False
+        try:
+            self._make(source, target)
+        except FileExistsError:  # made by another process since
+            return False
+        self.sorted[os.path.dirname(target)] += 1
+        return True
+
+    def _trait(self, path: str) -> object:
+        """What an image and its copy or link have in common; None where there is no file."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return status.st_size if self._link is None else (status.st_dev, status.st_ino)
 
     def _is_there(self, source: str, target: str) -> bool:
         if not os.path.isfile(target):
@@ -149,12 +188,6 @@ def folder_from_label(label: str, index: int) -> str:
     name = re.sub(r"^\.+", lambda dots: "_" * len(dots[0]), name)  # neither hidden nor the folder above
     name = name.encode("utf-8", "replace")[:LONGEST_FOLDER_BYTES].decode("utf-8", "ignore").strip()
     return name or f"class {index}"
-
-
-def _numbered(path: str) -> itertools.chain[str]:
-    """``cat.jpg``, ``cat-2.jpg``, ``cat-3.jpg``, ..."""
-    stem, suffix = os.path.splitext(path)
-    return itertools.chain([path], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
 
 
 def _copy(source: str, target: str) -> None:

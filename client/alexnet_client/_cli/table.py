@@ -50,7 +50,7 @@ class TableWriter:
         name = Text(self._fit(result.image, self._name_width), style="cyan")
         if result.error is not None:
             reason = result.error.message.removeprefix(f"{result.image}: ")
-            self._print_failure(name, f"failed: {reason}".translate(_CONTROL))
+            self._print_failure(name, f"failed: {reason}".translate(CONTROL))
             return
         time = f"{result.latency_s * 1000:.1f} ms".rjust(TIME_WIDTH)
         for rank, prediction in enumerate(result.predictions):
@@ -83,7 +83,7 @@ class TableWriter:
 
     def _fit(self, text: str, width: int, keep_end: bool = True) -> str:
         """``text`` in exactly ``width`` columns; on plain output longer text keeps its length."""
-        text = text.translate(_CONTROL)
+        text = text.translate(CONTROL)
         if cell_len(text) <= width:
             return set_cell_size(text, width)
         if not self._fancy:
@@ -103,7 +103,7 @@ class TableWriter:
 
 
 # a label or a file name must not move the cursor or change colours
-_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 
 
 def bar(score: float, width: int) -> str:

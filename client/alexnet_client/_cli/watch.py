@@ -90,9 +90,9 @@ def watch_directories(watch: Watch, connection: Connection) -> int:
             writer.begin()
             with closing(results):
                 for result in results:
-                    writer.write(result)
-                    count += 1
+                    count += 1  # before it is written: Ctrl-C may come as soon as the result is out
                     failed += result.error is not None
+                    writer.write(result)
                     if result.error is not None and watch.format != "table":
                         _say(messages, f"failed: {named_failure(result)}", "red")
         except KeyboardInterrupt:

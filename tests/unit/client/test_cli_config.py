@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alexnet_client import TLS, InvalidSetting
 from alexnet_client._cli.options import Connection, connection_from_options
-from alexnet_client._cli.settings_file import Written, read_settings, user_file
+from alexnet_client._cli.settings_file import Written, profiles_in, read_settings, user_file
 from alexnet_client.cli import app
 from typer.testing import CliRunner
 
@@ -84,6 +84,16 @@ def test_secrets_are_not_shown(home: dict[str, str | None]) -> None:
     assert lines["header"] == ["a=********,", "b=@/run/secret", "option", "--header"]
 
 
+@pytest.mark.parametrize("header", ["Bearer-hush", "Bearer hush==", "=hush"])
+def test_header_without_a_name_is_not_shown(home: dict[str, str | None], header: str) -> None:
+    assert settings(home, "--header", header)["header"] == (["********"], "option --header")
+
+
+def test_headers_in_the_environment_stand_on_a_line_each(home: dict[str, str | None]) -> None:
+    found = settings(home, ALEXNET_HEADER="authorization=Bearer hush\nb=@/run/secret\n")
+    assert found["header"] == (["authorization=********", "b=@/run/secret"], "environment ALEXNET_HEADER")
+
+
 def test_misspelt_variable_is_pointed_out(home: dict[str, str | None]) -> None:
     done = run(home, "config", ALEXNET_ULR="gpu:8001", ALEXNET_TRITONSERVER="/opt/tritonserver")
     assert "ALEXNET_ULR is no setting; did you mean ALEXNET_URL?\n" in done.stderr
@@ -98,7 +108,8 @@ def test_misspelt_variable_is_pointed_out(home: dict[str, str | None]) -> None:
         ("top = 3", "there is no setting 'top'\nDid you mean 'classify.top' or 'classify-video.top' or 'watch.top'?"),
         ("[profile.a.classify]\ntopp = 3", "no setting 'classify.topp', in [profile.a.classify]\nDid you mean 'class"),
         ("[classify]\ntop = 0", "[classify]: classify.top is 0; "),
-        ("header = 'a=1'", "header is 'a=1'; expected a list, ['a=1']"),
+        ("header = 'authorization=Bearer hush'", "header is ********; expected a list, [********]"),
+        ("[classify-video]\nmin-score = 'x'", "[classify-video]: classify-video.min-score is 'x'; "),
         ("profile = 'a'", "profile is 'a'; expected a table, [profile]"),
         ("url = ", "is not TOML: "),
     ],
@@ -111,6 +122,7 @@ def test_file_that_cannot_be_meant_is_refused_with_what_would_be(
     assert (done.exit_code, done.stdout) == (2, "")
     assert str(own_file) in done.stderr
     assert message in done.stderr
+    assert "hush" not in done.stderr
     assert run(home, "labels", "--help").exit_code == 0
 
 
@@ -145,17 +157,44 @@ def test_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
 
 def test_files_are_meant_from_where_the_settings_stand(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text('token-file = "token"\nca = "/etc/ca.pem"\nheader = ["a=@secret", "b=@/etc/secret", "c=d"]\n')
+    path.write_text('token-file = "token"\nca = "/etc/ca.pem"\nheader = ["a=@secret", "b=@/etc/secret", "c=k=@v"]\n')
     assert read_settings(path, None, KNOWN) == {
         "token-file": Written(f"{tmp_path}/token", str(path)),
         "ca": Written("/etc/ca.pem", str(path)),
-        "header": Written([f"a=@{tmp_path}/secret", "b=@/etc/secret", "c=d"], str(path)),
+        "header": Written([f"a=@{tmp_path}/secret", "b=@/etc/secret", "c=k=@v"], str(path)),
     }
 
 
 def test_user_file_follows_xdg_and_ignores_a_relative_folder() -> None:
     assert user_file({"XDG_CONFIG_HOME": "/x"}) == Path("/x/alexnet-client/config.toml")
     assert user_file({"XDG_CONFIG_HOME": "x"}) == Path.home() / ".config/alexnet-client/config.toml"
+
+
+def test_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    strange = tmp_path / "~" / ".config" / "alexnet-client"
+    strange.mkdir(parents=True)
+    (strange / "config.toml").write_text(FILE)  # nothing that lies where the command is run decides
+    assert read_settings(None, None, KNOWN) == {}
+    assert profiles_in(None) == []
+
+
+def test_home_that_cannot_be_looked_into_has_no_file(monkeypatch: pytest.MonkeyPatch, own_file: Path) -> None:
+    def refuse(path: object, **keywords: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(own_file.parents[1]))
+    assert read_settings(None, None, KNOWN) != {}
+    monkeypatch.setattr(os, "stat", refuse)
+    assert read_settings(None, None, KNOWN) == {}
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_named_file_is_text_or_a_path(kind: type, own_file: Path) -> None:  # as typer gives it, by its version
+    assert read_settings(kind(own_file), None, KNOWN)["url"].value == "gpu1:8001"
+    assert profiles_in(kind(own_file)) == ["production"]
 
 
 def test_token_file_is_read_anew_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from alexnet_client._cli.ending import interrupts_later
+from alexnet_client._cli.ending import interrupts_later, stderr_console, stopped_by_sigterm
 
 
 def test_interrupt_waits_for_the_end_of_a_step() -> None:
@@ -23,6 +23,28 @@ def test_interrupt_waits_for_the_end_of_a_step() -> None:
         step()
     assert steps == ["done"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_is_an_interrupt_that_waits_for_the_end_of_a_step() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    steps: list[str] = []
+
+    def run() -> None:
+        with stopped_by_sigterm():
+            with interrupts_later():
+                signal.raise_signal(signal.SIGTERM)
+                steps.append("done")
+            steps.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert steps == ["done"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_name_in_a_message_neither_becomes_emoji_nor_moves_the_cursor(capsys: pytest.CaptureFixture) -> None:
+    stderr_console().print("a:cat:\x1b[2J[b].jpg\nnext", markup=False)
+    assert capsys.readouterr().err == "a:cat:\N{REPLACEMENT CHARACTER}[2J[b].jpg\nnext\n"
 
 
 def test_step_without_an_interrupt_goes_on_after_it() -> None:

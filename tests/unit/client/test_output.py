@@ -61,6 +61,12 @@ def test_csv_has_a_row_a_prediction_and_one_for_a_failure() -> None:
     ]
 
 
+def test_csv_quotes_every_character_that_ends_a_line() -> None:
+    names = ("a\rb", "a\nb", 'a"b', "ab")
+    lines = written(CsvWriter, *(Result(name, 0, (), None, 0.1) for name in names)).split("\n", 1)[1]
+    assert lines == '"a\rb",,,,,\n"a\nb",,,,,\n"a""b",,,,,\nab,,,,,\n'
+
+
 def test_csv_has_a_row_for_an_image_without_predictions() -> None:
     assert written(CsvWriter, Result("a.jpg", 0, (), None, 0.1)).splitlines()[1:] == ["a.jpg,,,,,"]
 

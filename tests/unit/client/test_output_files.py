@@ -166,6 +166,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
         ({"output": "a.html", "contact_sheet": "./a.html"}, "cannot be both"),
         ({"output": "full.csv", "format": "csv"}, "full.csv: there is such a file"),
         ({"contact_sheet": "full.csv"}, "full.csv: there is such a file"),
+        ({"resume": True, "output": "a.csv", "format": "csv", "contact_sheet": "full.csv"}, "full.csv: there is"),
     ],
 )
 def test_contradicting_options_are_refused(

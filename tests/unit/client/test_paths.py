@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from alexnet_client import InvalidSetting
-from alexnet_client._cli.path_lists import paths_as_they_come
+from alexnet_client import AlexNetClientError, InvalidSetting
+from alexnet_client._cli.path_lists import own_stdin, paths_as_they_come
 from alexnet_client._cli.paths import ImagePaths, StdinImage
 from alexnet_client._images import image_name
 from alexnet_client._many import NOTHING_YET
@@ -143,6 +145,52 @@ def test_directory_that_is_written_into_is_not_searched() -> None:
     assert list(ImagePaths(["sub/c.webp"], io.BytesIO(), leave_out="sub")) == ["sub/c.webp"]
 
 
+def test_directory_that_is_written_into_is_not_searched_through_a_link(folder: Path) -> None:
+    (folder / "link").symlink_to(folder)
+    (folder / "out").symlink_to("sub")
+    assert list(ImagePaths(["link"], io.BytesIO(), leave_out="out")) == ["link/a.png", "link/b.JPG"]
+    assert list(ImagePaths(["out", "out/*.webp"], io.BytesIO(), leave_out="sub")) == []
+
+
+@pytest.mark.parametrize("pattern", ["data/**/train", "data/**/train/", "data/**", "data/**/", "data/**/*", "**/*a*"])
+def test_pattern_that_matches_directories_and_what_they_hold_gives_each_image_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["data/a/train/cat.jpg", "data/b/train/deep/train/dog.jpg"]
+    for name in names:
+        Path(name).parent.mkdir(parents=True)
+        Path(name).touch()
+    assert expanded(pattern) == names
+
+
+@pytest.mark.usefixtures("folder")
+def test_directory_that_cannot_be_read_is_passed_on_to_fail_as_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if path == "./sub/deep":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert expanded(".") == ["./a.png", "./b.JPG", "./sub/c.webp", "./sub/deep"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_directory_that_a_pattern_cannot_read_is_passed_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "sub/deep")
+    assert expanded("sub/**/*p") == ["sub/c.webp", "sub/deep/d.tiff"]
+    assert expanded("s*/**") == ["sub/c.webp", "sub/deep", "sub/deep/d.tiff", "sub/e.mp4"]
+
+
+def test_pipe_in_a_directory_is_no_image_and_a_link_to_nowhere_fails_as_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("none.jpg")
+    paths = ImagePaths([str(tmp_path)], io.BytesIO())
+    assert (list(paths), paths.skipped) == ([f"{tmp_path}/link.jpg"], 1)
+
+
 @pytest.mark.usefixtures("folder")
 def test_paths_that_are_done_are_left_out_and_counted() -> None:
     paths = ImagePaths(["."], io.BytesIO())
@@ -161,6 +209,57 @@ def test_line_of_a_silent_pipe_is_given_before_the_next_comes() -> None:
         os.write(writing, b"ond.jpg\n")
         os.close(writing)
         assert [line for line in lines if line is not NOTHING_YET] == ["second.jpg"]
+
+
+def test_pipe_named_as_a_list_is_read_once_and_not_before_the_run() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"one.jpg\ntwo.jpg\n")
+    os.close(writing)
+    paths = ImagePaths([], io.BytesIO(), lists=[f"/dev/fd/{reading}"])
+    assert (paths.count(), paths.longest()) == (None, 0)
+    assert [path for path in paths if path is not NOTHING_YET] == ["one.jpg", "two.jpg"]
+    os.close(reading)
+
+
+def test_named_pipe_is_opened_once_and_its_writer_is_awaited(tmp_path: Path) -> None:
+    name = tmp_path / "list"
+    os.mkfifo(name)
+    paths = iter(ImagePaths([], io.BytesIO(), lists=[str(name)]))
+    assert next(paths) is NOTHING_YET
+    writing = os.open(name, os.O_WRONLY)
+    os.write(writing, b"one.jpg\n")
+    assert next(path for path in paths if path is not NOTHING_YET) == "one.jpg"
+    os.close(writing)
+    assert [path for path in paths if path is not NOTHING_YET] == []
+
+
+def test_pipe_that_does_not_wait_is_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb") as pipe:
+        lines = paths_as_they_come(pipe)
+        assert next(lines) is NOTHING_YET
+        os.write(writing, b"one.jpg\n")
+        os.close(writing)
+        assert [line for line in lines if line is not NOTHING_YET] == ["one.jpg"]
+
+
+def test_list_that_breaks_off_is_an_error_after_what_was_read() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    lines = paths_as_they_come(Broken(b"one.jpg\ntw"))
+    assert next(line for line in lines if line is not NOTHING_YET) == "one.jpg"
+    with pytest.raises(AlexNetClientError, match=r"^stdin: the list of paths cannot be read \(Input/output error\)$"):
+        list(lines)
+
+
+def test_stdin_that_was_closed_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert own_stdin().read() == b""
 
 
 def test_name_that_is_not_utf8_stays_what_it_is() -> None:

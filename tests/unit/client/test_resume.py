@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from alexnet_client import InvalidImage, InvalidSetting, Prediction, Result
+from alexnet_client._cli.classify import Run
+from alexnet_client._cli.filters import Filter
 from alexnet_client._cli.formats import CsvWriter, JsonLinesWriter
+from alexnet_client._cli.job import Job
+from alexnet_client._cli.paths import ImagePaths
 from alexnet_client._cli.resume import (
     Earlier,
     RunSettings,
@@ -17,6 +21,7 @@ from alexnet_client._cli.resume import (
     take_up,
     write_record,
 )
+from rich.console import Console
 
 TOP = 2
 SETTINGS = RunSettings("jsonl", "classifier", ("classifier 1", "alexnet 3"), labels_sha256(["a", "b"]), TOP, 0.0, ())
@@ -26,7 +31,7 @@ def image(name: str, *labels: str) -> Result:
     return Result(name, 0, tuple(Prediction(label, i, 0.5) for i, label in enumerate(labels)), None, 0.0)
 
 
-FIRST, LAST = image("one, two\n.jpg", 'tabby "cat"', "lynx"), image("\udcff.jpg", "crab", "crane")
+FIRST, LAST = image("one, two\n\r.jpg", 'tabby "cat"', "lynx"), image("\udcff.jpg", "crab", "crane")
 FILTERED = image("dark.jpg")
 FAILED = Result("bad.jpg", 1, (), InvalidImage("bad.jpg: no such file"), 0.0)
 
@@ -98,7 +103,9 @@ def test_missing_or_empty_file_is_a_beginning(tmp_path: Path, format: str) -> No
         ("jsonl", b"{}\n"),
         ("jsonl", b"[1]\n"),
         ("jsonl", b"not JSON\n"),
+        ("jsonl", b'{"image": "a.jpg"}\r{"image": "b.jpg"}\r\n'),
         ("csv", b"a,b\n1,2\n"),
+        ("csv", b"image,rank,label,index,score,error\na\rb.jpg,1,cat,1,0.5,\nc.jpg,1,cat,1,0.5,\n"),
         ("csv", b"image,rank,label,index,score,error\na,b\n"),
         ("csv", b"image,rank,label,index,score,error\na,1,cat,x,0.5,\nb,1,cat,x,0.5,\n"),
     ],
@@ -144,3 +151,13 @@ def test_file_without_a_record_is_refused(tmp_path: Path, record: str | None) ->
 def test_record_is_readable_json(tmp_path: Path) -> None:
     write_record(str(tmp_path / "out.csv"), SETTINGS)
     assert json.loads((tmp_path / "out.csv.run.json").read_text())["versions"] == ["classifier 1", "alexnet 3"]
+
+
+def test_record_stays_where_the_output_cannot_be_opened(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    output.symlink_to("none/out.jsonl")
+    write_record(str(output), SETTINGS)
+    run = Run(Job(("a.jpg",), format="jsonl", output=str(output), overwrite=True), Filter(0.0, None), Console())
+    with pytest.raises(InvalidSetting, match="cannot be written"):
+        run.open(ImagePaths(["a.jpg"], io.BytesIO()), ["a", "b"], dataclasses.replace(SETTINGS, top=5))
+    assert json.loads(Path(record_path(str(output))).read_text())["top"] == TOP

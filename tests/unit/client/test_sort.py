@@ -58,6 +58,24 @@ def test_files_of_one_name_get_numbers_and_nothing_is_overwritten(tmp_path: Path
     assert files(tmp_path / "out") == {"cat/a.jpg": "mine", "cat/a-2.jpg": "x", "cat/a-3.jpg": "y"}
 
 
+@pytest.mark.parametrize("link", [None, "hard"])
+def test_many_files_of_one_name_are_each_looked_at_once_in_any_order(
+    tmp_path: Path, photograph: Callable, monkeypatch: pytest.MonkeyPatch, link: str | None
+) -> None:
+    looks: list[str] = []
+    is_there = Sorter._is_there
+    monkeypatch.setattr(Sorter, "_is_there", lambda *args: looks.append(args[2]) or is_there(*args))
+    sources = [photograph(f"{number}/a.jpg", "x" * number) for number in range(20)]
+    for order in (1, -1):
+        looks.clear()
+        sorter = Sorter(str(tmp_path / "out"), LABELS, link=link)  # type: ignore[arg-type]
+        for source in sources[::order]:
+            sorter.add(classified(source))
+        assert len(looks) <= 2 * len(sources)
+        assert len(files(tmp_path / "out")) == len(sources)
+    assert sorter.already == len(sources)
+
+
 @pytest.mark.parametrize("link", [None, "hard", "symbolic"])
 def test_second_run_changes_nothing(tmp_path: Path, photograph: Callable, link: str | None) -> None:
     one = photograph("in/a.jpg", "one")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import watchfiles
+from alexnet_client import InvalidSetting, Result
 from alexnet_client._cli import changes as changes_module
-from alexnet_client._cli.arrivals import EMPTY_S, Arrivals, Settling
+from alexnet_client._cli import watch as watch_module
+from alexnet_client._cli.arrivals import EMPTY_S, Arrivals, Settling, images_below, is_image, stamp_of
 from alexnet_client._cli.changes import changes_in, file_system_of
+from alexnet_client._cli.watch import Watch, watch_directories
 from alexnet_client._many import NOTHING_YET
 
 
@@ -95,7 +99,7 @@ class Rounds:
     def __init__(self, rounds: Iterable[Iterable[str]], poll_s: float | None = None) -> None:
         self._rounds, self.poll_s = rounds, poll_s
 
-    def rounds(self) -> Iterator[Iterable[str]]:
+    def rounds(self, say: Callable[[str], None]) -> Iterator[Iterable[str]]:
         yield from self._rounds
 
 
@@ -213,13 +217,144 @@ def test_kernel_that_cannot_tell_of_so_many_directories_is_not_relied_on(
     assert changes.why == "the kernel does not tell of changes: OS file watch limit reached."
 
 
-def test_kernel_tells_of_a_new_file_as_soon_as_the_first_round_has_come(tmp_path: Path) -> None:
-    rounds = changes_in([str(tmp_path)]).rounds()
-    assert list(next(rounds)) == []
-    (tmp_path / "a.jpg").write_bytes(b"x")
+def told_by(rounds: Iterator[Iterable[str]], until: str) -> set[str]:
+    """What the rounds up to the one that tells of ``until`` tell."""
     told: set[str] = set()
     for _ in range(100):
         told.update(next(rounds))
-        if told:
+        if until in told:
             break
-    assert f"{tmp_path}/a.jpg" in told
+    return told
+
+
+def test_kernel_tells_of_a_new_file_as_soon_as_the_first_round_has_come(tmp_path: Path) -> None:
+    rounds = changes_in([str(tmp_path)]).rounds(print)
+    assert list(next(rounds)) == []
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert f"{tmp_path}/a.jpg" in told_by(rounds, f"{tmp_path}/a.jpg")
+
+
+@pytest.mark.parametrize("typed", ["incoming", "./incoming/", "link", "."])
+def test_kernel_tells_of_a_new_file_by_the_name_that_the_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    (tmp_path / "incoming" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("incoming")
+    monkeypatch.chdir(tmp_path)
+    rounds = changes_in([typed]).rounds(print)
+    next(rounds)
+    (tmp_path / "incoming" / "below" / "a.jpg").write_bytes(b"x")
+    [found] = images_below(typed)
+    assert found in told_by(rounds, found)
+
+
+def test_directory_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path) -> None:
+    directory, said = tmp_path / "incoming", list[str]()
+    directory.mkdir()
+    rounds = changes_in([str(directory)]).rounds(said.append)
+    next(rounds)
+    directory.rmdir()
+    directory.mkdir()  # on many file systems with the same inode
+    (directory / "early.jpg").write_bytes(b"x")
+    assert str(directory) in told_by(rounds, str(directory))
+    (directory / "late.jpg").write_bytes(b"x")
+    assert f"{directory}/late.jpg" in told_by(rounds, f"{directory}/late.jpg")
+    assert said == []
+
+
+def test_directory_that_is_moved_away_is_watched_again_when_the_name_is_back(tmp_path: Path) -> None:
+    directory = tmp_path / "incoming"
+    directory.mkdir()
+    rounds = changes_in([str(directory)]).rounds(print)
+    next(rounds)
+    directory.rename(tmp_path / "away")
+    for _ in range(2):
+        next(rounds)
+    directory.mkdir()
+    (directory / "a.jpg").write_bytes(b"x")
+    assert str(directory) in told_by(rounds, str(directory))
+
+
+def test_kernel_that_fails_later_is_polled_at_once_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(*directories: str, **settings: object) -> Iterator[set[tuple[int, str]]]:
+        yield set()
+        yield set()
+        (tmp_path / "a.jpg").write_bytes(b"x")
+        raise RuntimeError("OS file watch limit reached.")
+
+    monkeypatch.setattr(watchfiles, "watch", watch)
+    monkeypatch.setattr(changes_module, "ROUND_S", 0.0)
+    said: list[str] = []
+    seconds = itertools.count().__next__
+    arrivals = Arrivals([str(tmp_path)], changes_in([str(tmp_path)]), settle_s=0, say=said.append, now_s=seconds)
+    found = (path for path in itertools.islice(arrivals, 50) if path is not NOTHING_YET)
+    assert next(found) == f"{tmp_path}/a.jpg"
+    limit = "the kernel no longer tells of changes: OS file watch limit reached."
+    assert said == [f"looking every 1 s from now on ({limit})"]
+
+
+def test_image_below_one_of_several_directories_is_one(tmp_path: Path) -> None:
+    near = f"{tmp_path}/a/b/near"
+    assert is_image(f"{tmp_path}/a/b/x.jpg", [str(tmp_path), near])  # "../x.jpg" from there
+    assert not is_image(f"{tmp_path}/a/.b/x.jpg", [str(tmp_path), near])
+    assert is_image(f"{tmp_path}/a/.b/x.jpg", [str(tmp_path), f"{tmp_path}/a/.b"])
+    assert not is_image(f"{tmp_path}/x.jpg", [near])
+
+
+def test_link_to_a_directory_is_followed_only_if_it_is_watched_itself(tmp_path: Path) -> None:
+    inside, link = tmp_path / "inside", tmp_path / "link"
+    inside.mkdir()
+    (inside / "a.jpg").write_bytes(b"x")
+    link.symlink_to("inside")
+    assert arrived(tmp_path, [str(link)], existing=True) == [f"{inside}/a.jpg"]
+    assert arrived(link, [str(link)], existing=True) == [f"{link}/a.jpg"]
+
+
+def test_hidden_directory_that_is_told_of_is_left_alone(tmp_path: Path) -> None:
+    hidden = tmp_path / ".thumbnails"
+    hidden.mkdir()
+    (hidden / "a.jpg").write_bytes(b"x")
+    assert arrived(tmp_path, [str(hidden)], existing=True) == []
+
+
+def test_pipe_that_is_named_like_an_image_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    assert stamp_of(str(tmp_path / "a.jpg")) is None
+    assert arrived(tmp_path, [f"{tmp_path}/a.jpg"], existing=True) == []
+
+
+class Interrupted:
+    """A writer that Ctrl-C comes upon as soon as the first result is out."""
+
+    def begin(self) -> None: ...
+
+    def write(self, result: object) -> None:
+        raise KeyboardInterrupt
+
+    def end(self) -> None: ...
+
+
+def test_result_that_is_out_when_it_is_interrupted_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Classifier:
+        def __enter__(self) -> Classifier:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def labels(self) -> None: ...
+
+        def close(self) -> None: ...
+
+        def classify_many(self, images: object, **settings: object) -> Iterator[Result]:
+            yield Result("a.jpg", 0, (), InvalidSetting("no"), 0.0)
+
+    class Connection:
+        def classifier(self, **settings: object) -> Classifier:
+            return Classifier()
+
+    monkeypatch.setattr(watch_module, "writer_for", lambda *_: Interrupted())
+    watch = Watch((str(tmp_path),), True, 1, "jsonl", 1, 1.0, 0.0, 1.0)
+    assert watch_directories(watch, Connection()) == 1
+    assert capsys.readouterr().err.endswith(" s: 1 image, 1 failed\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import typer
@@ -37,5 +38,5 @@ def config(ctx: typer.Context, as_json: AsJson = False) -> None:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     print_settings(Console(highlight=False), settings)
-    if ctx.params["config"] is None and not user_file().is_file():
+    if ctx.params["config"] is None and not os.path.isfile(user_file()):
         messages.print(f"there is no settings file; yours would be {user_file()}", style="dim", markup=False)
