@@ -76,11 +76,11 @@ def test_small_images_overtake_large_ones(server: Any, large: Image.Image, photo
     panorama, small = encoded(large, "JPEG"), photographs[0].read_bytes()
     with (
         Classifier(server.grpc_url, deadline_s=DEADLINE_S) as classifier,
-        ThreadPoolExecutor(16) as pool,
+        ThreadPoolExecutor(24) as pool,
     ):
         classifier.classify(small)
-        panoramas = [pool.submit(classifier.classify, panorama) for _ in range(16)]
-        smalls = [classifier.classify(small) for _ in range(5)]
+        panoramas = [pool.submit(classifier.classify, panorama) for _ in range(24)]
+        smalls = [classifier.classify(small) for _ in range(3)]
         outstanding = sum(not future.done() for future in panoramas)
         answers = [future.result() for future in panoramas]
 
