@@ -136,8 +136,9 @@ class Rotation:
 
     def _next_with_some_silent(self) -> Endpoint:
         soonest = min(self._silent, key=lambda endpoint: endpoint.look_again_s, default=None)
-        if soonest is not None and (soonest.look_again_s <= self._now_s() or len(self._silent) == len(self._endpoints)):
+        if soonest is not None and soonest.look_again_s <= self._now_s():
             self._put_off(soonest)
             return soonest
-        answering = [endpoint for endpoint in self._endpoints if endpoint not in self._silent]
+        # where nobody is left, all are asked in turn
+        answering = [endpoint for endpoint in self._endpoints if endpoint not in self._silent] or self._endpoints
         return answering[next(self._turn) % len(answering)]
