@@ -113,6 +113,8 @@ def header_from_text(text: str) -> tuple[str, str]:
 def _secret(what: str, path: Path) -> str:
     try:
         text = path.expanduser().read_text(encoding="utf-8").strip()
+    except RuntimeError as error:  # ~ of a user without a home
+        raise InvalidSetting(f"the {what} cannot be read from {path}: there is no home folder") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidSetting(f"the {what} cannot be read from {path}: {reason}") from error

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from types import FrameType
 
 from rich.console import Console
 
@@ -18,7 +15,7 @@ from alexnet_client._errors import InvalidSetting
 from .arrivals import Arrivals
 from .changes import changes_in
 from .connection import Connection
-from .ending import stderr_console
+from .ending import stderr_console, stopped_by_sigterm
 from .output import writer_for
 from .progress import counted, named_failure
 
@@ -83,7 +80,7 @@ def watch_directories(watch: Watch, connection: Connection) -> int:
     how = "" if changes.poll_s is None else f" every {changes.poll_s:g} s ({changes.why})"
     count = failed = 0
     started_s = time.monotonic()
-    with connection.classifier(deadline_s=watch.deadline_s, retries=TRY_ON) as classifier, _stopped_by_sigterm():
+    with connection.classifier(deadline_s=watch.deadline_s, retries=TRY_ON) as classifier, stopped_by_sigterm():
         results = classifier.classify_many(arrivals, top_k=watch.top_k, concurrency=watch.concurrency, ordered=False)
         try:
             _say(messages, f"watching {', '.join(watch.directories)}{how}; Ctrl-C ends", "dim")
@@ -107,17 +104,3 @@ def watch_directories(watch: Watch, connection: Connection) -> int:
 
 def _say(messages: Console, line: str, style: str) -> None:
     messages.print(line, style=style, markup=False)
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """A service manager's way to end a program does here what Ctrl-C does."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

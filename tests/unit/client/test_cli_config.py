@@ -135,6 +135,10 @@ def test_file_that_cannot_be_meant_is_refused_with_what_would_be(
         (("--header", "hush"), "a header has no name; expected --header NAME=VALUE, or NAME=@FILE"),
         (("--header", "a=@/nowhere"), "the header a cannot be read from /nowhere: No such file or directory"),
         (("--token-file", "/nowhere"), "the token cannot be read from /nowhere: No such file or directory"),
+        (
+            ("--token-file", "~nobody-here/token"),
+            "the token cannot be read from ~nobody-here/token: there is no home folder",
+        ),
         (("--ca", "/nowhere"), "/nowhere cannot be read: No such file or directory"),
     ],
 )
