@@ -378,10 +378,10 @@ def test_full_queue_is_unavailable_and_those_before_are_answered(strict_server: 
 
 def test_timeout_passes_in_the_queue(server: Any) -> None:
     row, wanted = rows()["a `timeout` that passed in a queue"], Wanted(timeout_us=1000)
-    calls = occupy(server, 3)
+    calls = occupy(server, 6, waiting=3)
     code, details = grpc_error(stub(server).ModelInfer, wanted.over_grpc())
     assert all(call.exception() is None for call in calls)
-    calls = occupy(server, 3)
+    calls = occupy(server, 6, waiting=3)
     status, error = http_error(server, *wanted.over_http())
     assert all(call.exception() is None for call in calls)
     assert (code, status) == (row.grpc_code, row.http_status)
