@@ -7,15 +7,18 @@ Called by ``cli``.
 from __future__ import annotations
 
 import json
+import platform
 import shlex
 import sys
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from alexnet_build.configs import Accelerator
     from alexnet_build.weights import TrainedNetwork
 
 
@@ -41,6 +44,13 @@ class RangesName(str, Enum):
 
     max = "max"
     entropy = "entropy"
+
+
+class AcceleratorName(str, Enum):
+    """What runs an ONNX file on the CPU."""
+
+    openvino = "openvino"
+    none = "none"
 
 
 class PreprocessDeviceName(str, Enum):
@@ -183,6 +193,15 @@ def repository(
             "EMBEDDINGS. onnxruntime alone.",
         ),
     ] = False,
+    accelerator: Annotated[
+        AcceleratorName | None,
+        typer.Option(
+            "--accelerator",
+            help="onnxruntime: openvino to have OpenVINO run the network, which takes less time; none for ONNX Runtime "
+            "itself. openvino if not given, on x86-64.",
+            show_default=False,
+        ),
+    ] = None,
     keep_other_gpus: Annotated[
         bool,
         typer.Option(
@@ -199,6 +218,8 @@ def repository(
 
     if engine is EngineName.tensorrt and embeddings:
         raise typer.BadParameter("--embeddings: for --engine onnxruntime alone")
+    if engine is EngineName.tensorrt and accelerator:
+        raise typer.BadParameter("--accelerator: for --engine onnxruntime alone")
     if engine is not EngineName.tensorrt:
         _refuse_options_of_plans(hardware_compatible, version_compatible, keep_other_gpus, timing_cache)
     if precision is not None:
@@ -215,6 +236,7 @@ def repository(
         ranges.value,
         _layers(keep_layers),
         embeddings=embeddings,
+        accelerator=_accelerator(engine, accelerator),
     )
     if engine is EngineName.tensorrt:
         _require_tensorrt()  # before minutes of other work
@@ -387,6 +409,14 @@ def _photographs(directory: Path | None) -> list[Path]:
     from alexnet_build.verify import PHOTOGRAPHS, photographs_in
 
     return photographs_in(directory or PHOTOGRAPHS)
+
+
+def _accelerator(engine: EngineName, asked: AcceleratorName | None) -> Accelerator | None:
+    """What was asked for; if nothing was, OpenVINO where it is installed and was measured."""
+    if engine is EngineName.tensorrt or asked is AcceleratorName.none:
+        return None
+    measured = platform.machine() == "x86_64"
+    return "openvino" if asked or (measured and find_spec("openvino")) else None
 
 
 def _layers(text: str) -> tuple[str, ...] | None:

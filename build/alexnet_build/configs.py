@@ -14,6 +14,8 @@ from alexnet_build.tensors import ALEXNET, CLASSIFIER, EMBEDDINGS, IMAGE, PIXELS
 from alexnet_build.tuning.settings import Engine, Tuning, apply_tuning, default_tuning
 
 PreprocessDevice = Literal["auto", "cpu", "gpu"]
+#: What may run an ONNX file on the CPU in place of ONNX Runtime itself, named as Triton names it.
+Accelerator = Literal["openvino"]
 
 # An hour: longer than any client waits.
 LONGEST_WAIT_US = 3_600_000_000
@@ -40,6 +42,7 @@ class ServingSpec:
         preprocess_device: Where photographs are decoded; None: left to the model, as ``auto``.
         cores: Of the machine that serves; None: this one's for ONNX Runtime, unknown for TensorRT.
         embedding_width: Features D of the second output, EMBEDDINGS; None: there is no such output.
+        accelerator: What runs the network in place of ONNX Runtime itself; None: nothing, or the engine is TensorRT.
     """
 
     engine: Engine
@@ -53,6 +56,7 @@ class ServingSpec:
     preprocess_device: PreprocessDevice | None = None
     cores: int | None = None
     embedding_width: int | None = None
+    accelerator: Accelerator | None = None
 
     @property
     def settings(self) -> Tuning:
@@ -135,6 +139,8 @@ def _alexnet(spec: ServingSpec) -> Any:
     on_gpu = spec.engine == "tensorrt"
     kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     config.instance_group.add(kind=kind)
+    if spec.accelerator:
+        config.optimization.execution_accelerators.cpu_execution_accelerator.add(name=spec.accelerator)
     _batch(config)
     for batch_size in dict.fromkeys((1, spec.max_batch)):
         warmup = config.model_warmup.add(name=f"batch of {batch_size}", batch_size=batch_size)

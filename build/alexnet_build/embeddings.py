@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_build.configs import Accelerator
 from alexnet_build.errors import EngineError, ParityError
 from alexnet_build.network import ServingGraph
 from alexnet_build.tensors import EMBEDDINGS, PIXELS, PROBABILITIES
+from alexnet_build.verify.answers import openvino_infer
 from alexnet_build.verify.views import Views
 from alexnet_build.weights import TrainedNetwork
 
@@ -120,9 +122,12 @@ def torch_embeddings(trained: TrainedNetwork, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(seen)
 
 
-def onnxruntime_embeddings(onnx_file: Path, pixels: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime serves: (N, D) float32."""
+def served_embeddings(onnx_file: Path, pixels: np.ndarray, accelerator: Accelerator | None = None) -> np.ndarray:
+    """What OpenVINO, or ONNX Runtime without it, serves: (N, D) float32."""
     import onnxruntime
+
+    if accelerator == "openvino":
+        return openvino_infer(onnx_file, EMBEDDINGS)(pixels)
 
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     starts = range(0, len(pixels), _BATCH)
@@ -144,14 +149,16 @@ def compared_embeddings(reference: np.ndarray, answers: np.ndarray) -> Embedding
     )
 
 
-def verified_embeddings(trained: TrainedNetwork, onnx_file: Path, views: Views, precision: str) -> EmbeddingParity:
+def verified_embeddings(
+    trained: TrainedNetwork, onnx_file: Path, views: Views, precision: str, accelerator: Accelerator | None = None
+) -> EmbeddingParity:
     """Compare an engine's embeddings with torch's and hold them against the limits of its precision.
 
     Raises:
         ParityError: They are over a limit; both sides are named.
     """
     reference = torch_embeddings(trained, views.pixels)
-    found = compared_embeddings(reference, onnxruntime_embeddings(onnx_file, views.pixels))
+    found = compared_embeddings(reference, served_embeddings(onnx_file, views.pixels, accelerator))
     limits, over = EMBEDDING_LIMITS[precision], []
     # each comparison is written so that NaN fails
     if not found.min_cosine_similarity >= limits.min_cosine_similarity:

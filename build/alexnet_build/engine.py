@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 
 from alexnet_build import configs
@@ -24,6 +25,7 @@ from alexnet_build.verify import (
     Views,
     check_parity,
     onnxruntime_infer,
+    openvino_infer,
     parity,
     simulated_infer,
     torch_probabilities,
@@ -50,6 +52,7 @@ class EngineOptions:
             it.
         search: Measure each layer, for minutes, where INT8 or FP8 is over its limits.
         embeddings: Give the engine a second output, EMBEDDINGS; ONNX Runtime alone.
+        accelerator: What will run the graph in place of ONNX Runtime itself, and is verified; None: nothing.
     """
 
     plan: PlanOptions
@@ -59,6 +62,7 @@ class EngineOptions:
     keep: tuple[str, ...] | None = None
     search: bool = True
     embeddings: bool = False
+    accelerator: configs.Accelerator | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Engine:
         hardware_compatibility: On which other GPUs a plan runs, see ``PlanOptions``.
         version_compatible: Whether a plan also runs in newer TensorRT.
         embeddings: How the second output's answers compare with torch's; None where there is no such output.
+        accelerator: What the answers were computed with in place of ONNX Runtime itself; None: nothing.
+        accelerator_version: Of it.
     """
 
     kind: configs.Engine
@@ -94,6 +100,8 @@ class Engine:
     hardware_compatibility: str = field(default="none")
     version_compatible: bool = False
     embeddings: EmbeddingParity | None = None
+    accelerator: configs.Accelerator | None = None
+    accelerator_version: str | None = None
 
 
 def verified_engine(
@@ -112,6 +120,8 @@ def verified_engine(
         EngineError: The combination does not exist, or a step failed.
         ParityError: The engine does not agree with torch.
     """
+    if options.accelerator and kind != "onnxruntime":
+        raise EngineError("--accelerator is for --engine onnxruntime alone: TensorRT needs none")
     if options.embeddings and kind != "onnxruntime":
         raise EngineError(
             "--embeddings is for --engine onnxruntime alone: a plan's second output is not verified yet. "
@@ -158,9 +168,11 @@ class _Comparison:
         print(f"{what}: {_in_words(found)}", file=sys.stderr)
         return found
 
-    def checked_embeddings(self, onnx_file: Path, precision: Precision) -> EmbeddingParity:
+    def checked_embeddings(
+        self, onnx_file: Path, precision: Precision, accelerator: configs.Accelerator | None
+    ) -> EmbeddingParity:
         """Compare the second output, and refuse what is over the limits."""
-        found = verified_embeddings(self.trained, onnx_file, self.views, precision)
+        found = verified_embeddings(self.trained, onnx_file, self.views, precision, accelerator)
         print(
             f"embeddings of {found.width} features: cosine similarity at least {found.min_cosine_similarity:.5f}, "
             f"relative difference {found.mean_relative_difference:.1e} on average",
@@ -186,12 +198,14 @@ def _built(
         if kind == "onnxruntime":
             import onnxruntime
 
-            found = torch.checked(onnxruntime_infer(onnx_file), precision, max_batch, "engine")
-            version = onnxruntime.__version__
-            embeddings = torch.checked_embeddings(onnx_file, precision) if options.embeddings else None
+            accelerator = options.accelerator
+            infer = openvino_infer(onnx_file) if accelerator == "openvino" else onnxruntime_infer(onnx_file)
+            found = torch.checked(infer, precision, max_batch, "engine")
+            embeddings = torch.checked_embeddings(onnx_file, precision, accelerator) if options.embeddings else None
             return Engine(
-                kind, graph, version, None, precision, max_batch, digest, found, quantised=quantised,
-                embeddings=embeddings,
+                kind, graph, onnxruntime.__version__, None, precision, max_batch, digest, found, quantised=quantised,
+                embeddings=embeddings, accelerator=accelerator,
+                accelerator_version=metadata.version(accelerator) if accelerator else None,
             )  # fmt: skip
         # before minutes of building
         of_graph = torch.checked(simulated_infer(onnx_file), precision, max_batch, "graph")

@@ -75,6 +75,8 @@ def manifest(
         "engine_sha256": hashlib.sha256(engine.content).hexdigest(),
         "engine_bytes": len(engine.content),
         "builder_version": engine.builder_version,
+        "accelerator": engine.accelerator,
+        "accelerator_version": engine.accelerator_version,
         "compute_capability": engine.compute_capability,
         "hardware_compatibility": engine.hardware_compatibility,
         "version_compatible": engine.version_compatible,

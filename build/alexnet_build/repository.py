@@ -97,7 +97,7 @@ def publish(
         engine.kind, trained.spec.image_size, trained.spec.classes, trained.spec.resize_short_side,
         engine.max_batch, preprocess_instances, {name: plan_file(name) for name in sorted(capabilities)},
         read_tuning(repository, engine.kind, engine.max_batch), preprocess_device, cores,
-        engine.embeddings.width if engine.embeddings else None,
+        engine.embeddings.width if engine.embeddings else None, engine.accelerator,
     )  # fmt: skip
     files = repository_files(serving, trained.spec)
     try:

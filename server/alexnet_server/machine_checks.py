@@ -91,6 +91,8 @@ def check_python_packages(situation: Situation) -> Iterator[Finding]:
     requirements = {"numpy": "numpy<2", "PIL": "pillow"}
     if "onnxruntime" in backends:  # among the Python models only where this project's own backend runs them
         requirements["onnxruntime"] = "onnxruntime"
+        if any("openvino" in model.cpu_accelerators for model in situation.readable_models):
+            requirements["openvino"] = "openvino"
     for package, (version, problem) in _probe_packages(python, list(requirements), environment).items():
         requirement = requirements[package]
         major = version.partition(".")[0]

@@ -93,6 +93,12 @@ class ModelFolder:
         return {group.Kind.Name(group.kind) for group in self.config.instance_group}
 
     @property
+    def cpu_accelerators(self) -> list[str]:
+        """What runs the network on the CPU in place of the backend itself, e.g. ["openvino"]."""
+        accelerators = self.config.optimization.execution_accelerators.cpu_execution_accelerator
+        return [accelerator.name for accelerator in accelerators]
+
+    @property
     def instance_count(self) -> int:
         """How many instances the config asks for."""
         return sum(group.count or 1 for group in self.config.instance_group) or 1

@@ -1,4 +1,5 @@
-"""Ways to a network's probabilities: torch, which is right by definition, ONNX Runtime on the CPU, a live server.
+"""Ways to a network's probabilities: torch, which is right by definition, ONNX Runtime and OpenVINO on the CPU, a live
+server.
 
 In: a ``TrainedNetwork``, an ONNX file or an address. Out: functions from pixels to probabilities. Called by all that
 compares.
@@ -46,6 +47,34 @@ def onnxruntime_infer(onnx_file: Path) -> Infer:
     from alexnet_build.inference.onnx_session import OnnxSession
 
     return OnnxSession(onnx_file).infer
+
+
+def openvino_infer(onnx_file: Path, output: str = PROBABILITIES) -> Infer:
+    """The engine that OpenVINO makes of a file, on the CPU, in FP32 or INT8 as the graph says: what it serves.
+
+    Args:
+        onnx_file: The graph.
+        output: Which of its outputs.
+
+    Raises:
+        EngineError: OpenVINO is not installed, or cannot load the file.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(
+            f"OpenVINO is not installed ({error}). Next: python -m pip install openvino, or --accelerator none"
+        ) from error
+    try:
+        network = openvino.Core().compile_model(onnx_file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot load {onnx_file}: {error}. Next: --accelerator none") from error
+
+    def infer(pixels: np.ndarray) -> np.ndarray:
+        starts = range(0, len(pixels), _BATCH)
+        return np.concatenate([network({PIXELS: pixels[start : start + _BATCH]})[output] for start in starts])
+
+    return infer
 
 
 def triton_infer(url: str) -> tuple[Infer, int]:

@@ -6,8 +6,10 @@ and the same config: any model whose config.pbtxt says `backend: "onnxruntime"`.
 
 Config parameters, named as the native backend names them: intra_op_thread_count, inter_op_thread_count (0
 or absent: this instance's share of the cores), execution_mode (0 sequential, 1 parallel) and `optimization
-{ graph { level } }` (-1 basic, 1 or absent everything). One of its own, which the native backend passes over:
-lone_image_session (0: an image that comes alone gets no session on all cores).
+{ graph { level } }` (-1 basic, 1 or absent everything). `optimization { execution_accelerators {
+cpu_execution_accelerator { name: "openvino" } } }` has OpenVINO run the network; of the others it heeds the first
+alone. One of its own, which the native backend passes over: lone_image_session (0: an image that comes alone
+gets no session on all cores).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from onnxruntime_sessions import Sessions
+from onnxruntime_sessions import AcceleratorError, Sessions
 
 CONFIG_TYPE_FROM_ONNX = {
     "tensor(bool)": "TYPE_BOOL",
@@ -42,8 +44,8 @@ class TritonPythonModel:
                 folder), "model_version" and "model_name".
 
         Raises:
-            pb_utils.TritonModelException: no model file, or its tensors are not the config's; the model then
-                does not load.
+            pb_utils.TritonModelException: no model file, its tensors are not the config's, or what the config wants
+                to run it with is not here; the model then does not load.
         """
         config = json.loads(args["model_config"])
         file_name = config.get("default_model_filename") or "model.onnx"
@@ -53,7 +55,10 @@ class TritonPythonModel:
         self.batched = config.get("max_batch_size", 0) > 0
         self.input_names = [tensor["name"] for tensor in config["input"]]
         self.output_names = [tensor["name"] for tensor in config["output"]]
-        self.sessions = Sessions(path, config)
+        try:
+            self.sessions = Sessions(path, config)
+        except AcceleratorError as error:
+            raise pb_utils.TritonModelException(f"{args['model_name']}/{error}") from error
         differences = [
             *compare_tensors("input", config["input"], self.sessions.batches.get_inputs(), self.batched),
             *compare_tensors("output", config["output"], self.sessions.batches.get_outputs(), self.batched),
@@ -86,7 +91,7 @@ class TritonPythonModel:
         try:
             outputs = self.sessions.run(self.output_names, feeds)
         except Exception as fault:  # ONNX Runtime's exceptions share no base; Triton already checked the inputs
-            error = pb_utils.TritonError(f"ONNX Runtime failed: {fault}", pb_utils.TritonError.INTERNAL)
+            error = pb_utils.TritonError(f"the network failed: {fault}", pb_utils.TritonError.INTERNAL)
             return [pb_utils.InferenceResponse(error=error) for _ in requests]
         if batch_sizes is None or len(requests) == 1:
             return [response_from_arrays(self.output_names, outputs)]

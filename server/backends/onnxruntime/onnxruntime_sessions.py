@@ -1,7 +1,10 @@
-"""ONNX Runtime sessions of a model file: one for batches, and one on all cores for an image that comes alone.
+"""Sessions of a model file: one for batches, and one on all cores for an image that comes alone.
 
 In: the file and Triton's config of the model. Out: ``Sessions``, whose ``run`` takes a batch. Called by model.py,
 beside which it lies, once an instance, each of which is a process.
+
+ONNX Runtime runs them, or OpenVINO where the config names it as the accelerator on the CPU: the same answers to within
+rounding, sooner.
 
 Instances that run at once have a share of the cores each: on many cores, several batches beside each other are done
 sooner than one after the other on all threads. An image that comes alone would then leave the other cores idle. A
@@ -14,11 +17,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+
+if TYPE_CHECKING:
+    from openvino_session import OpenVinoSession
+
+    Session = onnxruntime.InferenceSession | OpenVinoSession
+
+
+class AcceleratorError(Exception):
+    """What the config wants to run the network with is not here."""
 
 
 class Sessions:
@@ -35,6 +49,9 @@ class Sessions:
         Args:
             path: the ONNX file.
             config: Triton's config of the model, as the Python backend hands it over.
+
+        Raises:
+            AcceleratorError: the config's accelerator is unknown or not installed.
         """
         parameters = {name: value["string_value"] for name, value in config.get("parameters", {}).items()}
         instance_count = sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1
@@ -78,8 +95,19 @@ class Sessions:
         return True
 
 
-def open_session(path: Path, config: dict, parameters: dict[str, str], threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, config: dict, parameters: dict[str, str], threads: int) -> Session:
     """Open a model file on so many threads; everything else is as the config says."""
+    for accelerator in accelerators(config):
+        if accelerator != "openvino":
+            raise AcceleratorError(f'config.pbtxt: cpu_execution_accelerator is "{accelerator}", expected "openvino"')
+        try:
+            from openvino_session import OpenVinoSession
+        except ImportError as error:
+            raise AcceleratorError(
+                f"config.pbtxt: cpu_execution_accelerator openvino is not installed here ({error}); next: "
+                f"{sys.executable} -m pip install openvino, or take it out of the config"
+            ) from error
+        return OpenVinoSession(path, threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 0))
@@ -92,3 +120,9 @@ def open_session(path: Path, config: dict, parameters: dict[str, str], threads: 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def accelerators(config: dict) -> list[str]:
+    """Return the names of what the config wants to run the network on the CPU, ONNX Runtime itself apart."""
+    wanted = config.get("optimization", {}).get("execution_accelerators", {})
+    return [accelerator["name"] for accelerator in wanted.get("cpu_execution_accelerator", [])]

@@ -87,7 +87,7 @@ def instances(spec: ServingSpec) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("cores", "expected"), [(1, (1, 1)), (2, (2, 1)), (4, (4, 1)), (8, (8, 2)), (16, (16, 4)), (64, (16, 4))]
+    ("cores", "expected"), [(1, (1, 1)), (2, (2, 2)), (4, (4, 2)), (8, (8, 2)), (16, (16, 4)), (64, (16, 4))]
 )
 def test_instances_on_a_cpu_are_as_many_as_suit_its_cores(cores: int, expected: tuple[int, int]) -> None:
     assert instances(ServingSpec("onnxruntime", 227, 101, cores=cores)) == expected
