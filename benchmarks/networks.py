@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from alexnet_build.configs import ServingSpec
+from alexnet_build.configs import Accelerator, ServingSpec
 from alexnet_build.network import network_from_spec
 from alexnet_build.onnx_from_network import onnx_from_network
 from alexnet_build.precision.calibration import calibration_pixels
@@ -28,12 +28,15 @@ NetworkName = Literal["demo", "imagenet"]
 PRECISIONS = ("fp32", "int8")
 
 
-def write_repository(name: NetworkName, precision: str, repository: Path, cache: Path) -> Path:
+def write_repository(
+    name: NetworkName, precision: str, repository: Path, cache: Path, accelerator: Accelerator | None = "openvino"
+) -> Path:
     """Write a model repository with a network in it; returns the network's file."""
     trained = network_by_name(name)
     content = network_file(name, trained, precision, cache).read_bytes()
     spec = trained.spec
-    write_files(repository, ServingSpec("onnxruntime", spec.image_size, spec.classes, spec.resize_short_side), spec)
+    serving = ServingSpec("onnxruntime", spec.image_size, spec.classes, spec.resize_short_side, accelerator=accelerator)
+    write_files(repository, serving, spec)
     network = repository / "alexnet" / "1" / "model.onnx"
     network.parent.mkdir(parents=True)
     network.write_bytes(content)

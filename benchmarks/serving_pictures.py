@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from alexnet_build.insight.pictures import FAINT, INK
+from alone import ENGINES
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -17,8 +18,8 @@ from targets import bound_of
 
 OURS = "#b5483a"
 COLOURS = {
-    "ours": OURS, "example": "#5b5149", "litserve": "#6a9bc3", "fastapi": "#7d9e5e", "bentoml": "#9a7bb0",
-    "pytriton": "#d6a03d",
+    "ours": OURS, "ours-onnxruntime": "#c98a80", "example": "#5b5149", "litserve": "#6a9bc3", "fastapi": "#7d9e5e",
+    "bentoml": "#9a7bb0", "pytriton": "#d6a03d",
 }  # fmt: skip
 PRECISION_COLOURS = {"fp32": "#6a9bc3", "int8": OURS}
 PANELS = {"fp32": "FP32", "int8": "INT8"}
@@ -46,11 +47,14 @@ def throughput_figure(results: Results) -> Figure | None:
     figure, panels = two_panels("Images per second by concurrent requests", about(results))
     for axes, precision in zip(panels, PANELS, strict=True):
         lines = lines_of(results, precision, numbers, "images_per_s", 1.0)
-        if most := bound_of(results, precision):
-            axes.axhline(most, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-            note = f"bound: decoding and network on all cores, {most:.0f}"
-            axes.annotate(note, (numbers[0], most), (0, 4), textcoords="offset points", color=INK, fontsize=7.5)
-        axes.set_ylim(0, 1.12 * max([most or 0.0, *(value for line in lines.values() for value in line.values())]))
+        bounds = {engine: bound_of(results, precision, engine) for engine in ENGINES}
+        for engine, most in bounds.items():
+            if most:
+                axes.axhline(most, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+                note = f"bound with {ENGINES[engine]}: {most:.0f}"
+                axes.annotate(note, (numbers[0], most), (0, 4), textcoords="offset points", color=INK, fontsize=7.5)
+        values = [value for line in lines.values() for value in line.values()]
+        axes.set_ylim(0, 1.12 * max([0.0, *values, *(most for most in bounds.values() if most)]))
         draw_lines(axes, results, precision, numbers, lines, "{:.0f}")
     return figure
 
@@ -77,12 +81,12 @@ def latency_figure(results: Results) -> Figure | None:
 def batch_figure(results: Results) -> Figure | None:
     """What an image costs the cores by the size of the batch, without a server."""
     cores = results.one("about")["cores"]
-    figure, axes = one_panel("What the network costs by batch size", f"ONNX Runtime alone, {cores} cores")
+    figure, axes = one_panel("What the network costs by batch size", f"OpenVINO alone, {cores} cores")
     drawn = False
     for precision, colour in PRECISION_COLOURS.items():
-        records = results.of("alone", work="network", precision=precision)
-        sizes = sorted({record["batch_size"] for record in records})
-        rates = [results.alone("network", precision=precision, batch_size=size) for size in sizes]
+        ours = {"precision": precision, "engine": "openvino"}
+        sizes = sorted({record["batch_size"] for record in results.of("alone", work="network", **ours)})
+        rates = [results.alone("network", batch_size=size, **ours) for size in sizes]
         costs = [1e3 * cores / rate for rate in rates if rate]
         if len(costs) < 3:
             continue
@@ -118,7 +122,7 @@ def size_figure(results: Results) -> Figure | None:
     for size, cost in zip(sizes, costs, strict=True):
         place(axes, f"{cost:.1f}" if cost < 100 else f"{cost:.0f}", size, cost, OURS, "right")
     for precision in PANELS:
-        rate = results.alone("network", precision=precision, batch_size=32)
+        rate = results.alone("network", precision=precision, engine="openvino", batch_size=32)
         if rate:
             cost = 1e3 * results.one("about")["cores"] / rate
             axes.axhline(cost, color=FAINT, linewidth=1, zorder=0)

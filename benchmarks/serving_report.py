@@ -10,6 +10,7 @@ docs/performance.md between the two markers.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alone import MEGAPIXELS
+from alone import ENGINES, MEGAPIXELS
 from figures import spread
 from report import new_console, new_table
 from results import Results
-from sides import PEER_NAMES
+from sides import PEER_NAMES, engine_of
 from targets import CONCURRENCY, bound_of, targets
 
 BEGIN, END = "<!-- serving: begin -->", "<!-- serving: end -->"
@@ -112,7 +113,7 @@ def targets_table(results: Results) -> Table:
 def busy_table(results: Results) -> Table:
     """Every side with 32 requests under way."""
     columns = (
-        "", "load from", "images/s", "least to most", "of the bound", "p50 ms", "p99 ms", "server cores",
+        "", "load from", "images/s", "least to most", "of its bound", "p50 ms", "p99 ms", "server cores",
         "load cores", "other cores", "MiB",
     )  # fmt: skip
     rows = []
@@ -125,7 +126,7 @@ def busy_table(results: Results) -> Table:
 def busy_row(results: Results, side: str, tool: str) -> list[str]:
     loads = results.loads(side, CONCURRENCY, tool)
     images_per_s = spread([load.images_per_s for load in loads])
-    most = bound_of(results, side.rsplit("-", 1)[1])
+    most = bound_of(results, side.rsplit("-", 1)[1], engine_of(side))
 
     def median(field: str) -> float:
         return spread([getattr(load, field) for load in loads]).p50
@@ -157,11 +158,13 @@ def concurrency_table(results: Results) -> Table:
 def alone_table(results: Results) -> Table:
     """The work without a server."""
     rows = []
-    for precision in ("fp32", "int8"):
-        rates = [results.alone("network", precision=precision, batch_size=size) for size in (1, CONCURRENCY)]
-        most = bound_of(results, precision)
+    for precision, engine in itertools.product(("fp32", "int8"), ENGINES):
+        sizes = {"precision": precision, "engine": engine}
+        rates = [results.alone("network", batch_size=size, **sizes) for size in (1, CONCURRENCY)]
+        most = bound_of(results, precision, engine)
         if all(rates) and most:
-            rows.append([f"network, {precision.upper()}", *(f"{rate:.1f}" for rate in rates), f"{most:.1f}"])
+            name = f"network, {precision.upper()}, {ENGINES[engine]}"
+            rows.append([name, *(f"{rate:.1f}" for rate in rates), f"{most:.1f}"])
     if (decoded := results.alone("decode")) is not None:
         rows.append(["decoding and resizing", f"{decoded:.0f}", "", ""])
     columns = ("images/s, all cores", "one at a time", f"batch {CONCURRENCY}", "bound with decoding")

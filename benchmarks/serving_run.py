@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import perf_analyzer
-from alone import NetworkAlone, cores, decode_s, decoded_per_s, write_sizes
+from alone import ENGINES, NetworkAlone, cores, decode_s, decoded_per_s, write_sizes
 from baseline import write_baseline
 from figures import spread
 from jpegs import PHOTOGRAPHS, SIZE, write_jpegs
@@ -25,7 +25,7 @@ from load import Load
 from machine import this_machine
 from networks import PRECISIONS, NetworkName, write_repository
 from results import Results, Turn
-from sides import ALTERNATIVES, BEST, Endpoint, Side, all_sides, served
+from sides import ALTERNATIVES, BEST, Endpoint, Side, all_sides, engine_of, served
 
 #: Rounds of each number of concurrent requests: more where a target is compared.
 ROUNDS = {1: 2, 8: 1, 32: 3, 128: 1}
@@ -84,10 +84,13 @@ class Run:
         perf_analyzer.write_input_data(self.jpegs, self.input_data)
         cache = perf_analyzer.cache_folder()
         self.program = perf_analyzer.fetch_perf_analyzer(cache)
-        self.repositories = {p: folder / p for p in PRECISIONS}
-        self.networks = {p: write_repository(network, p, self.repositories[p], cache) for p in PRECISIONS}
-        self.repositories["example"] = folder / "example"
-        write_baseline(self.repositories["fp32"], self.repositories["example"])
+        self.repositories = {f"ours-{p}": folder / f"ours-{p}" for p in PRECISIONS}
+        self.networks = {p: write_repository(network, p, self.repositories[f"ours-{p}"], cache) for p in PRECISIONS}
+        for precision in PRECISIONS:
+            plain = self.repositories[f"ours-onnxruntime-{precision}"] = folder / f"ours-onnxruntime-{precision}"
+            write_repository(network, precision, plain, cache, accelerator=None)
+        self.repositories["example-fp32"] = folder / "example"
+        write_baseline(self.repositories["ours-fp32"], self.repositories["example-fp32"])
         if self.results.of("about") and self.results.one("about")["network"] != network:
             raise ValueError(f"{output} has the results of another network; next: another --output")
         if not self.results.of("about"):
@@ -110,7 +113,7 @@ class Run:
     def serve(self, side: Side) -> AbstractContextManager[Endpoint]:
         """Start a side's server, for as long as the context lasts."""
         tell(f"starting {side.key}")
-        repository = self.repositories["example" if side.kind == "example" else side.precision]
+        repository = self.repositories.get(side.key, self.repositories[f"ours-{side.precision}"])
         return served(side, repository, self.peers_python, self.folder / f"{side.key}.log")
 
     def turns(self, side: Side) -> Iterator[tuple[int, int, str]]:
@@ -180,17 +183,18 @@ class Run:
         for precision in self.precisions():
             self.measure_network(precision, (1, 32), number, seconds)
         if not self.results.of("alone", work="decode", round=number):
-            size = NetworkAlone(self.networks["fp32"]).size
+            size = NetworkAlone(self.networks["int8"], "openvino").size
             self.add_alone(decoded_per_s(self.jpegs, size, seconds), work="decode", round=number)
 
     def measure_network(self, precision: str, batch_sizes: Sequence[int], number: int, seconds: float) -> None:
-        """The network alone at each size of the batch that is not in the file yet."""
-        network = NetworkAlone(self.networks[precision])
+        """The network alone, in each engine and at each size of the batch that is not in the file yet."""
+        engines = {engine: NetworkAlone(self.networks[precision], engine) for engine in ENGINES}
         for batch_size in batch_sizes:
-            values: dict[str, str | int] = {"precision": precision, "batch_size": batch_size, "round": number}
-            if not self.results.of("alone", **values):
-                self.check_time()
-                self.add_alone(network.images_per_s(batch_size, seconds), work="network", **values)
+            for engine, network in engines.items():
+                values = {"precision": precision, "engine": engine, "batch_size": batch_size, "round": number}
+                if not self.results.of("alone", **values):
+                    self.check_time()
+                    self.add_alone(network.images_per_s(batch_size, seconds), work="network", **values)
 
     def precisions(self) -> list[str]:
         """Those of the sides that are measured."""
@@ -207,7 +211,8 @@ class Run:
             if not self.missing_latency(side):
                 continue
             self.check_time()
-            address, network = endpoint.url.removeprefix("grpc://"), NetworkAlone(self.networks[side.precision])
+            address = endpoint.url.removeprefix("grpc://")
+            network = NetworkAlone(self.networks[side.precision], engine_of(side.key))
             seconds = measure_latency(address, network, self.jpegs, rounds=LATENCY_ROUNDS, images=LATENCY_IMAGES)
             in_process, server = map(spread, seconds)
             self.results.add(
@@ -225,7 +230,7 @@ class Run:
             self.measure_network(precision, BATCH_SIZES, 1, COST_S)
         if self.results.of("size"):
             return
-        size = NetworkAlone(self.networks["fp32"]).size
+        size = NetworkAlone(self.networks["int8"], "openvino").size
         photograph = max(PHOTOGRAPHS.glob("*.jpg"), key=lambda path: path.stat().st_size)
         for megapixels, path in write_sizes(photograph, self.folder / "sizes").items():
             self.check_time()

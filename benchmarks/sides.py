@@ -41,7 +41,7 @@ class Side:
 
     Attributes:
         name: what the tables call it, without the precision.
-        kind: "ours", "example", or the name of a file of peers/ up to "_".
+        kind: "ours", "ours-onnxruntime", "example", or the name of a file of peers/ up to "_".
         precision: "fp32" or "int8".
         settings: what is passed on to the peer.
     """
@@ -122,9 +122,15 @@ ALTERNATIVES: dict[str, list[dict[str, str | int]]] = {
 PEER_NAMES = {"litserve": "LitServe", "fastapi": "FastAPI", "bentoml": "BentoML", "pytriton": "PyTriton"}
 
 
+def engine_of(key: str) -> str:
+    """What runs the network of a side: ours takes OpenVINO, the others are documented with ONNX Runtime."""
+    return "openvino" if key in ("ours-fp32", "ours-int8") else "onnxruntime"
+
+
 def all_sides() -> list[Side]:
     """Every side, in the order of the tables."""
     sides = [Side("this project", "ours", precision) for precision in ("fp32", "int8")]
+    sides += [Side("this project on ONNX Runtime", "ours-onnxruntime", precision) for precision in ("fp32", "int8")]
     sides.append(Side("NVIDIA's example", "example", "fp32"))
     for kind, name in PEER_NAMES.items():
         sides += [Side(name, kind, precision, BEST[kind]) for precision in ("fp32", "int8")]
@@ -144,7 +150,7 @@ def served(side: Side, repository: Path, peers_python: Path, log: Path) -> Itera
     Raises:
         PeerError: it did not answer in time; quotes the end of its log.
     """
-    if side.kind in ("ours", "example"):
+    if side.kind in ("ours", "ours-onnxruntime", "example"):
         with running_server(repository, log=log) as server:
             yield Endpoint(f"grpc://{server.grpc_url}", server.pid)
         return

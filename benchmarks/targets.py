@@ -64,8 +64,8 @@ def targets(results: Results) -> list[Target]:
     return found
 
 
-def bound_of(results: Results, precision: str) -> float | None:
+def bound_of(results: Results, precision: str, engine: str = "openvino") -> float | None:
     """Images per second of a server that wasted nothing; None where the parts were not measured."""
     decoded = results.alone("decode")
-    classified = results.alone("network", precision=precision, batch_size=CONCURRENCY)
+    classified = results.alone("network", precision=precision, engine=engine, batch_size=CONCURRENCY)
     return bound(decoded, classified) if decoded and classified else None

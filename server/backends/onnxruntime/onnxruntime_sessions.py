@@ -8,8 +8,8 @@ rounding, sooner.
 
 Instances that run at once have a share of the cores each: on many cores, several batches beside each other are done
 sooner than one after the other on all threads. An image that comes alone would then leave the other cores idle. A
-session keeps its number of threads for life and shares no weights with another, so there are two, at the price of the
-weights' memory; the config parameter ``lone_image_session`` with the value "0" leaves the second one out.
+session keeps its number of threads for life, and a copy of the weights of its own, so there are two, at the price of
+that memory; the config parameter ``lone_image_session`` with the value "0" leaves the second one out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """A model file run by OpenVINO, behind the three methods of an ONNX Runtime session that the backend calls.
 
-In: an ONNX file and a number of threads. Out: an ``OpenVinoSession``. Called by onnxruntime_sessions.py where the config
-asks for it as Triton's ONNX Runtime backend is asked: `optimization { execution_accelerators {
-cpu_execution_accelerator { name: "openvino" } } }`.
+In: an ONNX file and a number of threads. Out: an ``OpenVinoSession``. Called by onnxruntime_sessions.py where the
+config asks for it in Triton's words: `optimization { execution_accelerators { cpu_execution_accelerator { name:
+"openvino" } } }`.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class OpenVinoSession:
             # Instances are processes of their own: pinned, they would all sit on the first cores.
             "ENABLE_CPU_PINNING": False,
         }
-        self.network = openvino.Core().compile_model(path, "CPU", properties)
+        self.network = openvino.Core().compile_model(read_model(path), "CPU", properties)
         self.request = self.network.create_infer_request()
 
     def get_inputs(self) -> list[TensorOfFile]:
@@ -73,6 +74,12 @@ class OpenVinoSession:
         # Inputs are read where they are; outputs are copied, as the next run writes to the same memory.
         outputs = self.request.infer(feeds, share_inputs=True)
         return [outputs[name] for name in output_names]
+
+
+@functools.cache
+def read_model(path: Path) -> openvino.Model:
+    """Read a file once, however many sessions are made of it: they share the weights as far as they keep them so."""
+    return openvino.Core().read_model(path)
 
 
 def describe(port: openvino.ConstOutput) -> TensorOfFile:

@@ -21,13 +21,17 @@ def results(benchmark_module, tmp_path: Path):
                 jpeg_bytes={"min": 7e4, "p50": 1.1e5, "max": 1.2e5}, names=names,
                 machine={"processor": "a CPU", "cores": 2, "memory_gib": 8.0, "system": "Linux", "python": "3.11",
                          "packages": {"numpy": "1.26.4"}, "date": "2026-01-02"})  # fmt: skip
-    rates = {"ours-fp32": 90.0, "ours-int8": 200.0, "example-fp32": 25.0, "litserve-fp32": 60.0}
+    served = {"ours-fp32": 90.0, "ours-int8": 200.0, "example-fp32": 25.0, "litserve-fp32": 60.0}
     for number in (1, 2):
         results.add("alone", work="decode", round=number, images_per_s=400.0)
-        results.add("alone", work="network", precision="fp32", batch_size=1, round=number, images_per_s=60.0)
-        results.add("alone", work="network", precision="fp32", batch_size=32, round=number, images_per_s=133.3333333333)
+        lone = {"engine": "openvino", "batch_size": 1, "images_per_s": 60.0}
+        results.add("alone", work="network", precision="fp32", round=number, **lone)
+        for engine, rate in (("openvino", 133.3333333333), ("onnxruntime", 100.0)):
+            results.add(
+                "alone", work="network", precision="fp32", engine=engine, batch_size=32, round=number, images_per_s=rate
+            )
         for concurrency in (1, 32):
-            for side, rate in rates.items():
+            for side, rate in served.items():
                 turn = load_of(benchmark_module, rate + number - 1.5)
                 add_turn(benchmark_module, results, side, concurrency, number, turn)
     results.add("latency", precision="fp32", ratio=1.2)
@@ -45,6 +49,7 @@ def add_turn(benchmark_module, results, side: str, concurrency: int, number: int
 
 def test_bound_is_what_decoding_and_the_network_leave(results, benchmark_module) -> None:
     assert benchmark_module("targets").bound_of(results, "fp32") == pytest.approx(100)
+    assert benchmark_module("targets").bound_of(results, "fp32", "onnxruntime") == pytest.approx(80)
     assert benchmark_module("targets").bound_of(results, "int8") is None
 
 

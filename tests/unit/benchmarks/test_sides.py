@@ -75,7 +75,7 @@ def test_a_peer_that_ends_at_once_is_reported_with_its_log(sides, tmp_path: Path
 
 def test_every_side_has_settings_that_were_compared(sides) -> None:
     assert all(sides.BEST[kind] in alternatives for kind, alternatives in sides.ALTERNATIVES.items())
-    assert len({side.key for side in sides.all_sides()}) == len(sides.all_sides()) == 11
+    assert len({side.key for side in sides.all_sides()}) == len(sides.all_sides()) == 13
 
 
 def test_repository_is_written_around_a_cached_network_without_a_manifest(benchmark_module, tmp_path: Path) -> None:
