@@ -1,4 +1,4 @@
-"""The ONNX Runtime backend on a real server: one run for all the requests that Triton coalesced."""
+"""The ONNX Runtime backend on a real server, with and without OpenVINO: one run for all requests of a batch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ DEADLINE_S = 60
 BATCH_SIZES = [1, 3, 2, 2]  # 8 together
 
 
-@pytest.fixture(scope="module")
-def coalescing_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["openvino", None])
+def coalescing_server(
+    request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """Two copies of the repository's network, which wait for eight images before one runs; both have warmed up."""
     copy = shutil.copytree(repository, tmp_path_factory.mktemp("coalescing") / "models")
     path = copy / "alexnet" / "config.pbtxt"
     config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
     config.instance_group[0].count = 2
+    config.ClearField("optimization")
+    if request.param:
+        config.optimization.execution_accelerators.cpu_execution_accelerator.add(name=request.param)
     config.dynamic_batching.preferred_batch_size[:] = [sum(BATCH_SIZES)]
     config.dynamic_batching.max_queue_delay_microseconds = 20_000_000
     path.write_text(text_format.MessageToString(config))

@@ -51,6 +51,8 @@ def test_help_lists_every_command() -> None:
     [
         ["repository", "--engine", "abacus", "--output", "x"],
         ["repository", "--max-batch", "0", "--output", "x"],
+        ["repository", "--accelerator", "abacus", "--output", "x"],
+        ["repository", "--engine", "tensorrt", "--accelerator", "openvino", "--output", "x"],
         ["plan", "--onnx", "no-such-file.onnx", "--output", "x"],
         ["train", "--data", "x", "--output", "y", "--schedule", "sawtooth"],
         ["no-such-command"],

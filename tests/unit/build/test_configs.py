@@ -116,6 +116,14 @@ def test_settings_that_were_tuned_outweigh_the_cores() -> None:
     assert instances(ServingSpec("onnxruntime", 227, 101, preprocess_instances=5, cores=16)) == (5, 4)
 
 
+def test_accelerator_is_asked_for_in_the_words_of_triton() -> None:
+    with_it = parsed(ServingSpec("onnxruntime", 227, 101, accelerator="openvino"))["alexnet"]
+    without = parsed(ServingSpec("onnxruntime", 227, 101))["alexnet"]
+    accelerators = with_it.optimization.execution_accelerators.cpu_execution_accelerator
+    assert [accelerator.name for accelerator in accelerators] == ["openvino"]
+    assert not without.HasField("optimization")
+
+
 def test_repository_carries_the_kernel_and_all_modules_of_preprocessing() -> None:
     files = repository_files(ServingSpec("onnxruntime", 224, 1000), imagenet_spec())
     sources = {path.name for path in (ROOT / "model_repository/preprocess/1").iterdir() if path.is_file()}

@@ -202,6 +202,24 @@ def test_numpy_2_is_found_in_the_python_of_the_models(
     assert finding.command.endswith("-m pip install 'numpy<2'")
 
 
+def test_accelerator_of_the_config_is_looked_for_in_the_python_of_the_models(
+    sound: Path, edit: Editor, findings_of: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(_python: str, packages: list[str], _environment: dict[str, str]) -> dict[str, tuple[str, str]]:
+        missing = ("", "ModuleNotFoundError: No module named 'openvino'")
+        return {package: missing if package == "openvino" else ("1.26", "") for package in packages}
+
+    monkeypatch.setattr(machine_checks, "_probe_packages", probe)
+    assert not findings_of(sound)
+    accelerator = 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }'
+    edit(sound / "alexnet" / "config.pbtxt", "backend:", f"{accelerator} backend:")
+
+    (finding,) = findings_of(sound)
+
+    assert finding.found == "ModuleNotFoundError: No module named 'openvino'"
+    assert finding.command.endswith("-m pip install 'openvino'")
+
+
 def test_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
     found = machine_checks._probe_packages(sys.executable, ["PIL", "no_such_package"], {})
 
