@@ -29,6 +29,7 @@ class Turn:
         concurrency: requests under way at once.
         round: from 1 on.
         load: what came of it.
+        beside: what came right before or after it and is compared with it: a side's key, "client" or "alone".
     """
 
     side: str
@@ -36,6 +37,7 @@ class Turn:
     concurrency: int
     round: int
     load: Load
+    beside: str = ""
 
 
 class Results:
@@ -89,6 +91,14 @@ class Results:
         """The median of the rounds in one field of ``Load``; None where that was not measured."""
         loads = self.loads(side, concurrency, tool)
         return spread([getattr(load, field) for load in loads]).p50 if loads else None
+
+    def ratio(self, side: str, other: str, concurrency: int) -> float | None:
+        """What a side did of what another did right beside it: the median of the rounds; None without any."""
+        ratios = []
+        for turn in self.of("turn", side=side, concurrency=concurrency, beside=other):
+            beside = self.of("turn", side=other, concurrency=concurrency, round=turn["round"])
+            ratios += [turn["load"]["images_per_s"] / found["load"]["images_per_s"] for found in beside]
+        return spread(ratios).p50 if ratios else None
 
     def alone(self, work: str, **values: Any) -> float | None:
         """The median rate of work without a server: "network" (precision, batch_size) or "decode"."""

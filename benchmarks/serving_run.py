@@ -5,13 +5,14 @@ In: the sides and a network. Out: records in the file of results. Called by serv
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,18 +27,43 @@ from machine import this_machine
 from networks import PRECISIONS, NetworkName, write_repository
 from results import Results, Turn
 from sides import ALTERNATIVES, BEST, Endpoint, Side, all_sides, engine_of, served
+from targets import CONCURRENCY
 
 #: Rounds of each number of concurrent requests: more where a target is compared.
-ROUNDS = {1: 2, 8: 1, 32: 3, 128: 1}
+ROUNDS = {1: 1, 8: 1, 32: 3, 128: 1}
 QUICK_ROUNDS = {1: 1, 32: 1}
 #: Seconds of a turn: with 128 requests at once, the slowest side takes five for one of them.
-TURN_S = {1: 3.0, 8: 4.0, 32: 6.0, 128: 12.0}
+TURN_S = {1: 3.0, 8: 4.0, 32: 4.0, 128: 12.0}
 QUICK_SHARE = 0.5
 ALONE_S = 2.0
 COST_S = 0.5
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-SWEEP_CONCURRENCY = 32
 LATENCY_ROUNDS, LATENCY_IMAGES = 8, 15
+
+
+@dataclass(frozen=True)
+class Due:
+    """A turn that is to be measured.
+
+    Attributes:
+        side: whose.
+        tool: what makes the load.
+        beside: as ``Turn``'s.
+    """
+
+    side: Side
+    tool: str
+    beside: str = ""
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What tells its record from others of the same round."""
+        return {"side": self.side.key, "tool": self.tool, "beside": self.beside}
+
+
+def tool_of(side: Side) -> str:
+    """What makes the load for a side."""
+    return "http" if side.kind in ("litserve", "fastapi", "bentoml") else "perf_analyzer"
 
 
 class OutOfTimeError(Exception):
@@ -104,7 +130,9 @@ class Run:
         """
         self.results.add("sitting", began=datetime.now(timezone.utc).isoformat(timespec="seconds"))
         with ExitStack() as stack:
-            wanted = [side for side in self.sides if any(self.missing_turns(side)) or self.missing_latency(side)]
+            rounds = itertools.product(range(1, max(self.rounds.values()) + 1), self.rounds)
+            missing = {due.side for turn in rounds for due in self.missing_turns(*turn)}
+            wanted = [side for side in self.sides if side in missing or self.missing_latency(side)]
             endpoints = {side: stack.enter_context(self.serve(side)) for side in wanted}
             self.measure_turns(endpoints)
             self.measure_latencies({side: endpoint for side, endpoint in endpoints.items() if side.kind == "ours"})
@@ -116,34 +144,49 @@ class Run:
         repository = self.repositories.get(side.key, self.repositories[f"ours-{side.precision}"])
         return served(side, repository, self.peers_python, self.folder / f"{side.key}.log")
 
-    def turns(self, side: Side) -> Iterator[tuple[int, int, str]]:
-        """Each turn of a side: round, concurrency, tool."""
-        first = "http" if side.kind in ("litserve", "fastapi", "bentoml") else "perf_analyzer"
-        for concurrency, rounds in self.rounds.items():
-            for number in range(1, rounds + 1):
-                yield number, concurrency, first
-                if side.kind == "ours" and concurrency == 32:
-                    yield number, concurrency, "client"
+    def turns(self, number: int, concurrency: int) -> list[Due]:
+        """The turns of a round, in order.
 
-    def missing_turns(self, side: Side) -> Iterator[tuple[int, int, str]]:
+        Where a target is compared, ours comes before each other side in odd rounds and after it in even ones: a
+        machine that others use is not equally fast for long.
+        """
+        if number > self.rounds[concurrency]:
+            return []
+        if concurrency != CONCURRENCY:
+            plain = [Due(side, tool_of(side)) for side in self.sides]
+            return plain if number % 2 else plain[::-1]
+        ours = {side.precision: side for side in self.sides if side.kind == "ours"}
+        alone = [Due(side, "perf_analyzer", "alone") for side in ours.values()]
+        pairs = []
+        for side in ours.values():
+            pairs.append([Due(side, "perf_analyzer", "client"), Due(side, "client")])
+        for side in self.sides:
+            if side.kind == "example":
+                pairs.append([Due(own, "perf_analyzer", side.key) for own in ours.values()])
+                pairs[-1].insert(1, Due(side, tool_of(side)))
+            elif side.kind != "ours":
+                beside = [Due(ours[side.precision], "perf_analyzer", side.key)] if side.precision in ours else []
+                pairs.append([*beside, Due(side, tool_of(side))])
+        paired = list(itertools.chain(*pairs))
+        return alone + (paired if number % 2 else paired[::-1])
+
+    def missing_turns(self, number: int, concurrency: int) -> list[Due]:
         """Those that are not in the file."""
-        for number, concurrency, tool in self.turns(side):
-            if not self.results.of("turn", side=side.key, round=number, concurrency=concurrency, tool=tool):
-                yield number, concurrency, tool
+        values = {"round": number, "concurrency": concurrency}
+        return [due for due in self.turns(number, concurrency) if not self.results.of("turn", **due.values, **values)]
 
     def measure_turns(self, endpoints: dict[Side, Endpoint]) -> None:
-        """Keep one server busy at a time; every other round goes through them backwards."""
+        """Keep one server busy at a time."""
         for number in range(1, max(self.rounds.values()) + 1):
             for concurrency in self.rounds:
-                if concurrency == 32:
+                if concurrency == CONCURRENCY:
                     self.measure_alone(number)
-                for side in list(endpoints)[:: 1 if number % 2 else -1]:
-                    for turn in self.missing_turns(side):
-                        if turn[:2] == (number, concurrency):
-                            self.measure_turn(side, endpoints[side], *turn)
+                for due in self.missing_turns(number, concurrency):
+                    self.measure_turn(due, endpoints[due.side], number, concurrency)
 
-    def measure_turn(self, side: Side, endpoint: Endpoint, number: int, concurrency: int, tool: str) -> None:
+    def measure_turn(self, due: Due, endpoint: Endpoint, number: int, concurrency: int) -> None:
         """Measure and write one turn; one in which a peer refuses requests is left out."""
+        side, tool = due.side, due.tool
         self.check_time()
         try:
             with endpoint.awake():
@@ -154,7 +197,7 @@ class Run:
             reason = str(error).strip().splitlines()[-1]  # a peer that cannot keep up does not end the others' run
             tell(f"round {number}, {concurrency} at once, {side.key} ({tool}): failed and left out: {reason}")
             return
-        self.results.add_turn(Turn(side.key, tool, concurrency, number, load))
+        self.results.add_turn(Turn(side.key, tool, concurrency, number, load, due.beside))
         tell(f"round {number}, {concurrency} at once, {side.key} ({tool}): {load.images_per_s:.1f} images/s")
 
     def load(self, endpoint: Endpoint, tool: str, concurrency: int) -> Load:
@@ -246,8 +289,7 @@ class Run:
                     continue
                 self.check_time()
                 with self.serve(replace(side, settings=settings)) as endpoint, endpoint.awake():
-                    tool = next(self.turns(side))[2]
-                    load = self.load(endpoint, tool, SWEEP_CONCURRENCY)
+                    load = self.load(endpoint, tool_of(side), CONCURRENCY)
                 self.results.add("setting", side=side.key, settings=json.dumps(settings), load=asdict(load))
                 tell(f"{side.key} with {settings}: {load.images_per_s:.1f} images/s")
 

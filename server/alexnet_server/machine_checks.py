@@ -93,6 +93,9 @@ def check_python_packages(situation: Situation) -> Iterator[Finding]:
         requirements["onnxruntime"] = "onnxruntime"
         if any("openvino" in model.cpu_accelerators for model in situation.readable_models):
             requirements["openvino"] = "openvino"
+    # With "auto", a model that lacks it decodes on the CPU and says so.
+    if any(model.parameter("DEVICE") == "gpu" for model in situation.python_models):
+        requirements["cupy"] = "cupy-cuda13x<14"
     for package, (version, problem) in _probe_packages(python, list(requirements), environment).items():
         requirement = requirements[package]
         major = version.partition(".")[0]

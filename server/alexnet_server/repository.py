@@ -92,6 +92,11 @@ class ModelFolder:
         """What the instance groups say that instances run on, e.g. {"KIND_GPU"}; empty where there is none."""
         return {group.Kind.Name(group.kind) for group in self.config.instance_group}
 
+    def parameter(self, name: str) -> str | None:
+        """The value of one of the config's parameters; None where it is not given."""
+        # Asking a protobuf map for a key that it lacks would add it.
+        return self.config.parameters[name].string_value if name in self.config.parameters else None
+
     @property
     def cpu_accelerators(self) -> list[str]:
         """What runs the network on the CPU in place of the backend itself, e.g. ["openvino"]."""

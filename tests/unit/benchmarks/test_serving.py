@@ -34,6 +34,12 @@ def results(benchmark_module, tmp_path: Path):
             for side, rate in served.items():
                 turn = load_of(benchmark_module, rate + number - 1.5)
                 add_turn(benchmark_module, results, side, concurrency, number, turn)
+        for side, beside in (("ours-fp32", "alone"), ("ours-fp32", "example-fp32"), ("ours-int8", "example-fp32"),
+                             ("ours-fp32", "litserve-fp32"), ("ours-fp32", "client")):  # fmt: skip
+            load = load_of(benchmark_module, served[side])
+            add_turn(benchmark_module, results, side, 32, number, load, beside)
+        client = benchmark_module("results").Turn("ours-fp32", "client", 32, number, load_of(benchmark_module, 96.3))
+        results.add_turn(client)
     results.add("latency", precision="fp32", ratio=1.2)
     return results
 
@@ -42,9 +48,9 @@ def load_of(benchmark_module, images_per_s: float):
     return benchmark_module("load").Load(100, 0, 2.0, images_per_s, 0.3, 0.5, 1.8, 0.05, 0.1, 500 << 20)
 
 
-def add_turn(benchmark_module, results, side: str, concurrency: int, number: int, load) -> None:
+def add_turn(benchmark_module, results, side: str, concurrency: int, number: int, load, beside: str = "") -> None:
     tool = "http" if side.startswith("litserve") else "perf_analyzer"
-    results.add_turn(benchmark_module("results").Turn(side, tool, concurrency, number, load))
+    results.add_turn(benchmark_module("results").Turn(side, tool, concurrency, number, load, beside))
 
 
 def test_bound_is_what_decoding_and_the_network_leave(results, benchmark_module) -> None:
@@ -62,6 +68,7 @@ def test_targets_compare_medians_with_their_limits(results, benchmark_module) ->
         "FP32 over NVIDIA's example (FP32)": (3.6, False),
         "INT8 over NVIDIA's example (FP32)": (8.0, True),
         "FP32 over LitServe (FP32)": (1.5, True),
+        "FP32, this client over perf_analyzer": (1.07, True),
         "FP32, one request at a time over the same work in one process (p50)": (1.2, False),
     }
 
@@ -69,14 +76,12 @@ def test_targets_compare_medians_with_their_limits(results, benchmark_module) ->
 def test_results_are_read_back_as_they_were_written(results, benchmark_module) -> None:
     again = benchmark_module("results").Results(results.path)
     assert again.records == results.records
-    assert asdict(again.loads("ours-int8", 32)[1])["images_per_s"] == 200.5
+    assert asdict(again.loads("litserve-fp32", 32)[1])["images_per_s"] == 60.5
 
 
 def test_this_projects_client_does_not_count_as_a_sides_figure(results, benchmark_module) -> None:
-    turn = benchmark_module("results").Turn("ours-fp32", "client", 32, 1, load_of(benchmark_module, 999.0))
-    results.add_turn(turn)
     assert results.median("ours-fp32", 32) == 90.0
-    assert results.median("ours-fp32", 32, tool="client") == 999.0
+    assert results.median("ours-fp32", 32, tool="client") == 96.3
 
 
 def test_report_writes_csv_pictures_and_the_marked_section_alone(results, benchmark_module, tmp_path: Path) -> None:
@@ -90,7 +95,7 @@ def test_report_writes_csv_pictures_and_the_marked_section_alone(results, benchm
     assert "| FP32 over NVIDIA's example (FP32) | 3.60 | at least 4.00 | **missed** |" in text
     assert "old" not in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "performance" / "serving.csv").read_text())))
-    assert len(rows) == 16
+    assert len(rows) == 28
     assert (rows[0]["side"], rows[0]["concurrency"], rows[0]["images_per_s"]) == ("ours-fp32", "1", "89.5")
     with Image.open(tmp_path / "performance" / "throughput.png") as picture:
         assert picture.size == (1560, 660)
@@ -100,6 +105,40 @@ def test_report_refuses_a_page_without_markers(results, benchmark_module, tmp_pa
     (tmp_path / "performance.md").write_text("nothing")
     with pytest.raises(ValueError, match="serving: begin"):
         benchmark_module("serving_report").write_report(results, tmp_path)
+
+
+def test_sides_are_compared_with_ours_right_beside_them(results, benchmark_module, tmp_path: Path) -> None:
+    slow = load_of(benchmark_module, 30.0)  # the machine's third round, in which both sides had half of it
+    add_turn(benchmark_module, results, "litserve-fp32", 32, 3, slow)
+    add_turn(benchmark_module, results, "ours-fp32", 32, 3, load_of(benchmark_module, 45.0), "litserve-fp32")
+    assert results.ratio("ours-fp32", "litserve-fp32", 32) == 1.5
+    assert results.ratio("ours-int8", "litserve-fp32", 32) is None
+
+
+@pytest.fixture
+def due_turns(benchmark_module, tmp_path: Path):
+    """The turns of a round with 32 requests at once, as (side, tool, beside)."""
+    module = benchmark_module("serving_run")
+    run = module.Run.__new__(module.Run)
+    run.sides = [side for side in benchmark_module("sides").all_sides() if side.kind in ("ours", "example", "pytriton")]
+    run.rounds = module.ROUNDS
+    return lambda number, concurrency: [tuple(due.values.values()) for due in run.turns(number, concurrency)]
+
+
+def test_every_other_side_has_a_turn_of_ours_beside_it(due_turns) -> None:
+    first = due_turns(1, 32)
+    for side in ("example-fp32", "pytriton-fp32", "pytriton-int8"):
+        place = first.index((side, "perf_analyzer", ""))
+        assert first[place - 1] == (f"ours-{side[-4:]}", "perf_analyzer", side)
+    assert ("ours-int8", "perf_analyzer", "example-fp32") in first
+    assert first[:2] == [("ours-fp32", "perf_analyzer", "alone"), ("ours-int8", "perf_analyzer", "alone")]
+
+
+def test_even_rounds_go_backwards_behind_what_is_compared_with_the_bound(due_turns) -> None:
+    first, second = due_turns(1, 32), due_turns(2, 32)
+    assert second == first[:2] + first[2:][::-1]
+    assert due_turns(2, 8) == []
+    assert [side for side, _, _ in due_turns(1, 8)][:2] == ["ours-fp32", "ours-int8"]
 
 
 def test_labels_that_would_overlap_are_moved_apart(benchmark_module) -> None:

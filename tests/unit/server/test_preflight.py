@@ -220,6 +220,24 @@ def test_accelerator_of_the_config_is_looked_for_in_the_python_of_the_models(
     assert finding.command.endswith("-m pip install 'openvino'")
 
 
+@pytest.mark.parametrize(("device", "packages"), [("gpu", {"numpy", "PIL", "cupy"}), ("auto", {"numpy", "PIL"})])
+def test_package_for_the_gpu_is_looked_for_where_the_config_insists_on_one(
+    sound: Path, edit: Editor, findings_of: Checker, monkeypatch: pytest.MonkeyPatch, device: str, packages: set[str]
+) -> None:
+    asked: set[str] = set()
+
+    def probe(_python: str, names: list[str], _environment: dict[str, str]) -> dict[str, tuple[str, str]]:
+        asked.update(names)
+        return dict.fromkeys(names, ("1.26", ""))
+
+    monkeypatch.setattr(machine_checks, "_probe_packages", probe)
+    parameter = f'parameters {{ key: "DEVICE" value {{ string_value: "{device}" }} }}'
+    edit(sound / "preprocess" / "config.pbtxt", "backend:", f"{parameter} backend:")
+
+    assert not findings_of(sound)
+    assert asked - {"onnxruntime"} == packages
+
+
 def test_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
     found = machine_checks._probe_packages(sys.executable, ["PIL", "no_such_package"], {})
 
