@@ -177,6 +177,7 @@ def draw_lines(
     for side, height in spread_out(ends).items():
         kind = side.rsplit("-", 1)[0]
         name = "NVIDIA's, FP32" if kind == "example" and precision != "fp32" else names[side].rsplit(",", 1)[0]
+        name = name.replace("this project on", "ours,")  # there is room for so much
         axes.annotate(
             f"{name} {text.format(last[side])}", (1.02, height), xycoords="axes fraction", va="center",
             fontsize=7.8, color=COLOURS[kind], fontweight="bold" if kind == "ours" else "normal",
