@@ -59,10 +59,14 @@ def steps(jpegs: list[bytes]) -> dict[str, Callable[[bytes], object]]:
     decoded = {jpeg: functions.decode(jpeg) for jpeg in jpegs}
     crops = {jpeg: image.resize((CROP_SIZE, CROP_SIZE)) for jpeg, image in decoded.items()}
 
+    def box(jpeg: bytes) -> tuple[float, float, float, float]:
+        return functions.crop_box(*decoded[jpeg].size, 1, RESIZE_SHORT_SIDE, CROP_SIZE)
+
     def crop(jpeg: bytes) -> Image.Image:
-        image = decoded[jpeg]
-        box = functions.crop_box(*image.size, 1, RESIZE_SHORT_SIDE, CROP_SIZE)
-        return image.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR, box=box)
+        return functions.resize_box(decoded[jpeg], box(jpeg), CROP_SIZE)
+
+    def crop_with_pillow(jpeg: bytes) -> Image.Image:
+        return decoded[jpeg].resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR, box=box(jpeg))
 
     def write(jpeg: bytes) -> None:
         pixels[...] = np.asarray(crops[jpeg])
@@ -74,6 +78,7 @@ def steps(jpegs: list[bytes]) -> dict[str, Callable[[bytes], object]]:
         "resize the crop": crop,
         "write into the batch": write,
         "all of it": lambda jpeg: functions.preprocess_into(jpeg, pixels),
+        "resize the crop with Pillow": crop_with_pillow,
         "torchvision's preset with Pillow": lambda jpeg: preset(jpeg),
     }
     if importlib.util.find_spec("simplejpeg"):

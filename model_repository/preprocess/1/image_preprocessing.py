@@ -1,7 +1,8 @@
 """An encoded image file in, the network's pixels out, exactly as torchvision's AlexNet preset crops them.
 
 Called by model.py for every image of every request, and by the builder and the tests; it needs Pillow and
-NumPy and knows nothing of Triton. What a file may be: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF.
+NumPy and knows nothing of Triton. cykooz-resizer, where it is installed, resizes in a third of Pillow's time.
+What a file may be: JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF.
 
 Colour follows `Image.convert("RGB")`, which is what networks are trained with: an alpha channel or a
 transparent palette entry is dropped, not composited, and colour profiles are not applied. Where `convert`
@@ -26,6 +27,11 @@ from PIL import (
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
+
+try:
+    import cykooz_resizer
+except ImportError:  # no wheel for this machine, or nobody installed it
+    cykooz_resizer = None
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SIGNATURES = {
@@ -99,11 +105,36 @@ def write_pixels(stored: Image.Image, out: np.ndarray, *, resize_short_side: int
     shrunk = max(1, round(width / image.width))  # 1, 2, 4 or 8
     full_box = crop_box(width, height, orientation, resize_short_side, crop_size)
     box = tuple(min(edge / shrunk, side) for edge, side in zip(full_box, image.size * 2, strict=True))
-    crop = image.resize((crop_size, crop_size), Image.Resampling.BILINEAR, box=box)
+    crop = resize_box(image, box, crop_size)
     if orientation in TRANSPOSE_FROM_ORIENTATION:
         crop = crop.transpose(TRANSPOSE_FROM_ORIENTATION[orientation])
     # A grey image is widened only now: resizing one channel costs a third of resizing three equal ones.
     out[...] = np.asarray(crop if crop.mode == "RGB" else crop.convert("RGB"))
+
+
+def resize_box(image: Image.Image, box: Box, side: int) -> Image.Image:
+    """Resize a part of an image to a square, bilinear and antialiased.
+
+    Args:
+        image: of mode RGB or L.
+        box: the part, inside the image.
+        side: of the square, in pixels.
+
+    Returns:
+        An image of the same mode: as Pillow's resize makes it, or, with cykooz-resizer, within two levels of
+        that, since the two round differently between their passes.
+    """
+    if cykooz_resizer is None:
+        return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    left, upper, right, lower = box
+    square = Image.new(image.mode, (side, side))
+    options = cykooz_resizer.ResizeOptions(
+        resize_alg=cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.bilinear),
+        crop_box=cykooz_resizer.CropBox(left, upper, right - left, lower - upper),
+    )
+    # One for each call: it keeps its memory between calls, and belongs to one thread.
+    cykooz_resizer.Resizer().resize_pil(image, square, options)
+    return square
 
 
 def pixels_from_image(image_bytes: bytes, crop_size: int, *, resize_short_side: int = 256) -> np.ndarray:

@@ -44,10 +44,11 @@ def test_server_requirements_resolve_for_python_3_12(tmp_path: Path) -> None:
     versions = resolved_versions(SERVER_REQUIREMENTS, tmp_path)
 
     assert sorted(versions) == [
-        "cupy-cuda13x", "fastrlock", "numpy", "nvidia-cuda-nvrtc", "nvidia-nvjpeg", "pillow",
+        "cupy-cuda13x", "cykooz-resizer", "fastrlock", "numpy", "nvidia-cuda-nvrtc", "nvidia-nvjpeg", "pillow",
     ]  # fmt: skip
     assert versions["numpy"].startswith("1.")
-    assert f"pillow=={versions['pillow']}" in SERVER_REQUIREMENTS.read_text()
+    for name in ("cykooz-resizer", "pillow"):
+        assert f"{name}=={versions[name]}" in SERVER_REQUIREMENTS.read_text()
 
 
 def test_package_in_the_server_image_keeps_numpy_1_and_needs_no_torch(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_server_requirements_are_what_the_preprocess_model_imports() -> None:
                 imported.add(str(node.module).split(".")[0])
 
     foreign = imported - set(sys.stdlib_module_names) - {"triton_python_backend_utils"}  # Triton's own
-    assert foreign == {"numpy", "PIL"}
+    assert foreign == {"cykooz_resizer", "numpy", "PIL"}
 
 
 def test_server_requirements_name_the_packages_that_a_gpu_is_opened_with() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +13,22 @@ FOLDER = Path(__file__).parents[3] / "model_repository" / "preprocess" / "1"
 
 
 @pytest.fixture(scope="session")
+def load() -> Callable[[str], ModuleType]:
+    """Imports one of the files anew, by its name."""
+    return loaded
+
+
+@pytest.fixture(scope="session")
 def preprocessing() -> ModuleType:
-    return load("image_preprocessing")
+    return loaded("image_preprocessing")
 
 
 @pytest.fixture(scope="session")
 def large_images() -> ModuleType:
-    return load("large_images")
+    return loaded("large_images")
 
 
-def load(name: str) -> ModuleType:
+def loaded(name: str) -> ModuleType:
     specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert specification
     assert specification.loader

@@ -1,8 +1,13 @@
-"""The pixels are those of torchvision's AlexNet preset: resize 256, antialiased, and a centre crop."""
+"""The pixels are those of torchvision's AlexNet preset: resize 256, antialiased, and a centre crop.
+
+With each of the two libraries that resize.
+"""
 
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +18,17 @@ from PIL import Image, ImageOps
 # Of 255, the mean over a photograph's pixels.
 LIMIT = 1.0
 SHARED_PHOTOGRAPHS = 200
+
+
+@pytest.fixture(params=["cykooz-resizer", "Pillow"])
+def preprocessing(
+    preprocessing: ModuleType, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    if request.param == "Pillow":
+        monkeypatch.setattr(preprocessing, "cykooz_resizer", None)
+    elif preprocessing.cykooz_resizer is None:
+        pytest.skip("no cykooz-resizer, whose wheels for Linux are of x86-64: pip install -e '.[embedded]'")
+    return preprocessing
 
 
 def preset_pixels(image: Image.Image, crop_size: int = 224) -> np.ndarray:
@@ -86,3 +102,34 @@ def test_pixels_are_the_presets_for_odd_sizes(preprocessing: ModuleType, size: t
     Image.fromarray(noise).save(file, "PNG")
 
     assert mean_difference(preprocessing, file.getvalue()) <= LIMIT
+
+
+SIZES = [(500, 375), (375, 500), (256, 256), (224, 224), (1, 1), (2, 1), (900, 3), (3, 900), (257, 400), (4000, 3000)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("side", [224, 227, 256])
+@pytest.mark.parametrize("size", SIZES)
+def test_resized_part_is_pillows_within_two_levels(
+    preprocessing: ModuleType, size: tuple[int, int], side: int, mode: str
+) -> None:
+    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    box = preprocessing.crop_box(*size, 1, 256, side)
+    box = tuple(min(edge, limit) for edge, limit in zip(box, size * 2, strict=True))
+
+    square = preprocessing.resize_box(image, box, side)
+
+    assert (square.mode, square.size) == (mode, (side, side))
+    pillows = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    assert np.abs(np.asarray(square).astype(int) - np.asarray(pillows)).max() <= 2
+
+
+def test_pillow_resizes_where_the_other_library_is_missing(
+    load: Callable[[str], ModuleType], photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
+    without = load("image_preprocessing")
+
+    assert without.cykooz_resizer is None
+    assert mean_difference(without, photographs[0].read_bytes()) <= LIMIT
