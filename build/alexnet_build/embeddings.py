@@ -124,10 +124,10 @@ def torch_embeddings(trained: TrainedNetwork, pixels: np.ndarray) -> np.ndarray:
 
 def served_embeddings(onnx_file: Path, pixels: np.ndarray, accelerator: Accelerator | None = None) -> np.ndarray:
     """What OpenVINO, or ONNX Runtime without it, serves: (N, D) float32."""
-    import onnxruntime
-
     if accelerator == "openvino":
         return openvino_infer(onnx_file, EMBEDDINGS)(pixels)
+
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     starts = range(0, len(pixels), _BATCH)
