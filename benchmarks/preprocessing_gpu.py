@@ -9,7 +9,7 @@ Each part prints its figures as it has them, one JSON object a line, and a part 
 * decode: nvJPEG alone, on JPEG engines and on CUDA cores; nvImageCodec and torchvision where they are installed
 * path: headers, decoding and the kernel together; and the kernel alone
 * fidelity: the pixels against the CPU path's
-* corruption: 1,200 batches of random composition against known answers, half of them beside other work on the GPU
+* corruption: 1,200 batches of random composition, two at once, against known answers, half beside other work on the GPU
 * serving: end to end on the embedded Triton, where torch stands in for the TensorRT plan
 
 Targets: 10,000 images/s end to end, 0.8 of the best decode-only rate of the same run, 4 ms median latency for one
@@ -163,10 +163,12 @@ def serving(options: argparse.Namespace) -> Iterator[Figures]:
     else:
         few = [Question(1), Question(64), Question(256)]
         all_questions = [*few, Question(512), Question(64, images=8), Question(32, images=32)]
-        all_questions += [Question(256, shared_memory=True), Question(64, images=8, shared_memory=True)]
+        shared = [Question(256, shared_memory=True), Question(32, images=32, shared_memory=True)]
+        all_questions += shared
         first, *others = options.instances
         plan = [(Setting("gpu", first), all_questions), (Setting("gpu", first, hand_over="device"), few)]
-        most = [Question(512), Question(32, images=32)]
+        plan += [(Setting("gpu", first, batches=2), all_questions)]
+        most = [Question(512), Question(32, images=32), shared[1]]
         plan += [(Setting("gpu", instances), [*few, *most]) for instances in others]
         plan += [(Setting("cpu", len(cores) - len(generator)), few)]
     for setting, questions in plan:
@@ -184,7 +186,10 @@ def serving(options: argparse.Namespace) -> Iterator[Figures]:
                 yield {"what": "serving", "setting": str(setting), "error": f"{type(fault).__name__}: {fault}"[:2000]}
             if options.logs and (folder / "triton.log").exists():
                 options.logs.mkdir(parents=True, exist_ok=True)
-                kept = options.logs / f"triton_{setting.device}_{setting.instances}_{setting.hand_over}.log"
+                kept = (
+                    options.logs
+                    / f"triton_{setting.device}_{setting.instances}x{setting.batches}_{setting.hand_over}.log"
+                )
                 kept.write_bytes((folder / "triton.log").read_bytes()[-2_000_000:])
 
 

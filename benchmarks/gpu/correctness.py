@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from gpu.rates import SETTINGS
 from PIL import Image
 
 BATCH = 64
+#: Batches under way at once, as in the model.
+LANES = 2
 #: An image whose bytes differ by so much in the mean is another image, not another rounding; of 255.
 CORRUPT_MEAN = 1.0
 #: Side of the matrices whose products keep the GPU busy beside the decoder.
@@ -56,48 +60,72 @@ def fidelity(jpegs: Sequence[bytes]) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+@dataclass
+class Found:
+    """What became of some batches; a differing image has another byte somewhere, a corrupt one is another image."""
+
+    images: int = 0
+    refused: int = 0
+    differing: int = 0
+    corrupt: int = 0
+    largest_difference: int = 0
+
+
 def corruption(jpegs: Sequence[bytes], batches: int) -> Iterator[dict[str, Any]]:
-    """Batches of random composition, each compared with the known answers; every other one beside other work."""
+    """Batches of random composition, two at once, each compared with the known answers; half beside other work."""
     import torch
 
     images = [image for image in variants(jpegs) if gpu_header(image)]
-    device = open_device()
-    gpu = gpu_preprocessor(device)
-    headers = [gpu.header(image) for image in images]
+    gpus = [gpu_preprocessor(open_device()) for _ in range(LANES)]
     known, taken = [], []
-    for number, image in enumerate(images):  # one at a time, each complete before the next begins
-        pixels, refused = gpu([image], [headers[number]])
-        assert np.abs(device.host_copy(pixels)[0].astype(int) - pixels_on_cpu(image)).mean() <= 2, "no known answer"
+    for image in images:  # one at a time, each complete before the next begins
+        pixels, refused = gpus[0]([image], [gpu_header(image)])
+        host = gpus[0].device.host_copy(pixels)
+        assert np.abs(host[0].astype(int) - pixels_on_cpu(image)).mean() <= 2, "no known answer"
         if not refused:
-            taken.append(number)
-            known.append(torch.from_dlpack(pixels)[0].clone())
-            torch.cuda.synchronize()  # before the next image's pixels take this one's memory
-    answers = torch.stack(known)
+            taken.append(image)
+            known.append(torch.from_numpy(host[0].copy()))
+    answers = torch.stack(known).cuda()
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(LANES) as threads:
+        found = list(
+            threads.map(
+                lambda lane: hunt(gpus[lane], taken, answers, batches=batches // LANES, seed=lane), range(LANES)
+            )
+        )
+    yield {
+        "what": "corruption", "batches": batches // LANES * LANES, "lanes": LANES,
+        "images": sum(f.images for f in found), "refused": sum(f.refused for f in found),
+        "differing": sum(f.differing for f in found), "corrupt": sum(f.corrupt for f in found),
+        "largest_difference": max(f.largest_difference for f in found),
+    }  # fmt: skip
 
-    chance = np.random.default_rng(0)
+
+def hunt(gpu: Any, images: Sequence[bytes], answers: Any, *, batches: int, seed: int) -> Found:
+    """One lane's batches, each compared with `answers`, (M, S, S, 3) uint8 on the GPU, one for each of the images."""
+    import torch
+
+    headers = [gpu.header(image) for image in images]
+    chance = np.random.default_rng(seed)
     side = torch.cuda.Stream()
     matrix = torch.randn(LOAD_SIDE, LOAD_SIDE, device="cuda", dtype=torch.float16)
     torch.cuda.synchronize()
-    done = refused_images = differing = corrupt = largest = 0
+    found = Found()
     for turn in range(batches):
         size = int(chance.integers(1, BATCH + 1))
-        picks = chance.integers(0, len(taken), size)
+        picks = chance.integers(0, len(images), size)
         if turn % 2:
             with torch.cuda.stream(side):
                 for _ in range(6):
                     matrix @ matrix
-        numbers = [taken[pick] for pick in picks]
-        pixels, refused = gpu([images[number] for number in numbers], [headers[number] for number in numbers])
+        pixels, refused = gpu([images[pick] for pick in picks], [headers[pick] for pick in picks])
         expected = answers[torch.from_numpy(picks).cuda()]
         difference = (torch.from_dlpack(pixels).short() - expected.short()).abs()
         means = difference.float().mean(dim=(1, 2, 3)).cpu().numpy()
         kept = [row for row in range(size) if row not in refused]
-        done += len(kept)
-        refused_images += len(refused)
-        differing += int((means[kept] > 0).sum())
-        corrupt += int((means[kept] > CORRUPT_MEAN).sum())
-        largest = max(largest, int(difference.max()))
-    yield {
-        "what": "corruption", "batches": batches, "images": done, "refused": refused_images,
-        "differing": differing, "corrupt": corrupt, "largest_difference": largest,
-    }  # fmt: skip
+        found.images += len(kept)
+        found.refused += len(refused)
+        found.differing += int((means[kept] > 0).sum())
+        found.corrupt += int((means[kept] > CORRUPT_MEAN).sum())
+        found.largest_difference = max(found.largest_difference, int(difference.max()))
+    return found

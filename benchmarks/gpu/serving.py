@@ -42,6 +42,7 @@ class Setting:
         device: the config's DEVICE.
         instances: processes.
         hand_over: the config's HAND_OVER.
+        batches: the config's GPU_BATCHES.
         stand_ins: processes of the stand-in. A plan needs one, in Triton's own process; each of these takes a core to
             copy pixels between processes.
         max_batch: largest batch of both models.
@@ -50,11 +51,13 @@ class Setting:
     device: str
     instances: int
     hand_over: str = "host"
+    batches: int = 1
     stand_ins: int = 3
     max_batch: int = 64
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.instances} instances, pixels by {self.hand_over}, batch {self.max_batch}"
+        instances = f"{self.instances} instances, {self.batches} at once"
+        return f"{self.device}, {instances}, pixels by {self.hand_over}, batch {self.max_batch}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def write_repository(folder: Path, setting: Setting, stand_in_device: str) -> No
     write_files(folder, spec, trained.spec)
     preprocess = read_config(folder, "preprocess")
     preprocess.parameters["HAND_OVER"].string_value = setting.hand_over
+    preprocess.parameters["GPU_BATCHES"].string_value = str(setting.batches)
     write_config(folder, preprocess)
     alexnet = read_config(folder, "alexnet")
     alexnet.backend, alexnet.default_model_filename = "python", "model.py"

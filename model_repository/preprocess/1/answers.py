@@ -1,12 +1,13 @@
 """One request's images in, one after the other and from any thread; its response out, with pixels or with faults.
 
-Called by model.py, and by gpu_requests.py for requests that the CPU has a share in.
+Called by model.py and gpu_requests.py.
 """
 
 from __future__ import annotations
 
 import threading
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -37,20 +38,25 @@ class Answer:
         self._sender: pb_utils.InferenceResponseSender | None = None
         self._faults: list[Exception | None] = [None] * image_count
         self._missing = image_count
+        self._pixels: np.ndarray | None = None
         self._lock = threading.Lock()
 
-    @cached_property
+    @property
     def pixels(self) -> np.ndarray:
         """(N, S, S, 3) uint8, to be written to; made when the CPU has a share in them."""
-        return np.empty((self.image_count, *self._pixels_shape), np.uint8)
+        with self._lock:  # whoever comes second writes to the same ones
+            if self._pixels is None:
+                self._pixels = np.empty((self.image_count, *self._pixels_shape), np.uint8)
+            return self._pixels
 
     def take_over(self) -> None:
         """Send the response from here instead of returning it; to be said before `execute` returns.
 
         A request whose sender was asked for may not be answered by what `execute` returns.
         """
-        if self._sender is None:
-            self._sender = self._request.get_response_sender()
+        with self._lock:
+            if self._sender is None:
+                self._sender = self._request.get_response_sender()
 
     def image_is_done(self, position: int, fault: Exception | None = None) -> None:
         """Note that an image's pixels are written, or why not; may be called from any thread."""
@@ -62,13 +68,21 @@ class Answer:
         self.send()
 
     def send(self) -> None:
-        """Send what there is; never raises, for the other requests of the call are to go on.
+        """Send what there is; never raises."""
+        self._send_what(lambda: response_from_pixels(self.pixels, self._faults))
+
+    def send_pixels(self, pixels: Any) -> None:
+        """Send pixels, (N, S, S, 3) uint8, that lie elsewhere, on a device say, as all of the answer; never raises."""
+        self._send_what(lambda: response_with(pixels))
+
+    def _send_what(self, response: Callable[[], pb_utils.InferenceResponse]) -> None:
+        """Make a response and send it; whatever goes wrong, the other requests of the call are to go on.
 
         Pixels can fail to go out, when shared memory is full say; then that is the answer, which needs none.
         """
         self.take_over()
         try:
-            self._send(response_from_pixels(self.pixels, self._faults))
+            self._send(response())
         except Exception as fault:
             pb_utils.Logger.log_error(f"preprocess: a response could not be sent: {fault!r}")
             error = pb_utils.TritonError(f"preprocessing failed: {fault!r}", pb_utils.TritonError.INTERNAL)
@@ -90,10 +104,17 @@ def response_from_pixels(pixels: np.ndarray, faults: list[Exception | None]) -> 
     """
     found = [(position, fault) for position, fault in enumerate(faults) if fault is not None]
     if not found:
-        return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", pixels)])
+        return response_with(pixels)
     ours = [(position, fault) for position, fault in found if not isinstance(fault, ImageError)]
     code = pb_utils.TritonError.INTERNAL if ours else pb_utils.TritonError.INVALID_ARG
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(describe(ours or found, len(faults)), code))
+
+
+def response_with(pixels: Any) -> pb_utils.InferenceResponse:
+    """A response of pixels, (N, S, S, 3) uint8: an array in ordinary memory is copied, one on a device handed over."""
+    if isinstance(pixels, np.ndarray):
+        return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", pixels)])
+    return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("PIXELS", pixels)])
 
 
 def describe(faults: list[tuple[int, Exception]], image_count: int) -> str:

@@ -1,7 +1,7 @@
-"""The GPU's share of some requests in; responses with pixels on the device out, and what is left for the CPU.
+"""The GPU's share of some requests in; its pixels out, and what is left for the CPU.
 
-Called by model.py. A request whose images the GPU does all is answered with its part of the batch, where that lies. In
-one that the CPU has a share in, the GPU's pixels are copied down to the CPU's.
+Called by model.py. A request whose images the GPU does all gets its part of the batch, where that lies. In one that the
+CPU has a share in, the GPU's pixels are copied down to the CPU's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .answers import Answer
@@ -36,38 +35,45 @@ class GpuJob:
     position: int
 
 
-def answer_on_gpu(
-    gpu: GpuPreprocessor, jobs: Sequence[GpuJob], *, to_host: bool
-) -> tuple[dict[int, pb_utils.InferenceResponse], list[GpuJob]]:
-    """Do all jobs, those of one request next to each other, as one batch.
+@dataclass(frozen=True)
+class GpuShare:
+    """What became of a batch on the GPU.
+
+    Attributes:
+        whole: requests that the GPU did all of, each with its pixels, (N, S, S, 3) uint8.
+        refused: what is left for the CPU.
+    """
+
+    whole: list[tuple[Answer, Any]]
+    refused: list[GpuJob]
+
+
+def preprocess_on_gpu(gpu: GpuPreprocessor, jobs: Sequence[GpuJob], *, to_host: bool) -> GpuShare:
+    """Do all jobs, those of one request next to each other, as one batch; never raises.
 
     Args:
         gpu: makes the pixels.
         jobs: of any number of requests.
-        to_host: hand the pixels to Triton in ordinary memory.
-
-    Returns:
-        Responses by the request's index, for requests that the GPU did whole; and the jobs that it refused.
+        to_host: the pixels are to lie in ordinary memory, where Triton fetches them.
     """
     try:
         pixels, refused = gpu([job.image_bytes for job in jobs], [job.header for job in jobs])
         host = gpu.device.host_copy(pixels) if to_host else None
     except Exception as fault:  # out of memory, say: the CPU needs none of the GPU's
         pb_utils.Logger.log_warn(f"preprocess: the GPU failed for {len(jobs)} images, which the CPU decodes: {fault!r}")
-        return {}, list(jobs)
-    responses = {}
+        return GpuShare([], list(jobs))
+    whole = []
     for rows in rows_by_request(jobs):
         answer = jobs[rows.start].answer
         if len(rows) == answer.image_count and refused.isdisjoint(rows):
-            own = (pixels if host is None else host)[rows.start : rows.stop]
-            responses[answer.request_index] = pb_utils.InferenceResponse([pixels_tensor(own)])
+            whole.append((answer, (pixels if host is None else host)[rows.start : rows.stop]))
             continue
         for row in rows:
             if row not in refused:
                 own = gpu.device.host_copy(pixels[row : row + 1]) if host is None else host[row : row + 1]
                 answer.pixels[jobs[row].position] = own[0]
                 answer.image_is_done(jobs[row].position)
-    return responses, [jobs[row] for row in sorted(refused)]
+    return GpuShare(whole, [jobs[row] for row in sorted(refused)])
 
 
 def rows_by_request(jobs: Sequence[GpuJob]) -> Iterator[range]:
@@ -77,10 +83,3 @@ def rows_by_request(jobs: Sequence[GpuJob]) -> Iterator[range]:
         stop = start + len(list(group))
         yield range(start, stop)
         start = stop
-
-
-def pixels_tensor(pixels: Any) -> pb_utils.Tensor:
-    """PIXELS as Triton takes them: an array in ordinary memory is copied, one on a device handed over."""
-    if isinstance(pixels, np.ndarray):
-        return pb_utils.Tensor("PIXELS", pixels)
-    return pb_utils.Tensor.from_dlpack("PIXELS", pixels)

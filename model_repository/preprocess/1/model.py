@@ -4,8 +4,8 @@ Loaded by Triton's Python backend, one process per instance. S comes from the co
 thought to be resized first from its parameters; what happens to one image is in image_preprocessing.py.
 
 Config parameters: RESIZE_SHORT_SIDE (required), DECODE_THREADS (default: this instance's share of the
-cores), MAX_IMAGE_PIXELS, DEVICE (auto, cpu or gpu; default: auto) and HAND_OVER (host or device: where the GPU's
-pixels are handed to Triton; default: host).
+cores), MAX_IMAGE_PIXELS, DEVICE (auto, cpu or gpu; default: auto), GPU_BATCHES (on a GPU at once; default: 1) and
+HAND_OVER (host or device: where the GPU's pixels are handed to Triton; default: host).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import triton_python_backend_utils as pb_utils
 from PIL import Image
 
-from .answers import Answer
+from .answers import Answer, response_with
 from .cuda_device import CudaDevice, DeviceError
 from .device_choice import DEVICES, choose_device
+from .gpu_lanes import GpuLanes
 from .gpu_preprocessing import GpuPreprocessor
-from .gpu_requests import GpuJob, answer_on_gpu
+from .gpu_requests import GpuJob, preprocess_on_gpu
 from .image_preprocessing import MAX_IMAGE_PIXELS, decoding_bytes, open_image, write_pixels
 from .large_images import LargeImages, return_freed_memory
 from .parameters import int_parameter, one_of
@@ -37,6 +37,11 @@ DECODING_BYTES = 512 << 20
 WAITING_BYTES = 256 << 20
 # A file that waits counts for so many at least, so that no more than 256 wait however small they are.
 LEAST_WAITING_BYTES = 1 << 20
+# On a GPU at once, per instance.
+GPU_BATCHES = 1
+# Sending a response takes as long as the GPU's share of several images, during which its batch has the GPU path; for
+# requests of fewer images than this, returning all responses together is the faster way.
+IMAGES_WORTH_SENDING = 8
 
 
 class TritonPythonModel:
@@ -76,10 +81,10 @@ class TritonPythonModel:
         self.executor = ThreadPoolExecutor(threads, "decode") if threads > 1 else None
         return_freed_memory()
         self.large_images = LargeImages(threads, decoding_bytes=DECODING_BYTES, waiting_bytes=WAITING_BYTES)
-        self.gpu = self.open_gpu(config, args)
+        self.gpu_lanes = self.open_gpu(config, args)
         self.to_host = one_of(config, "HAND_OVER", ("host", "device")) == "host"
 
-    def open_gpu(self, config: dict, args: dict[str, str]) -> GpuPreprocessor | None:
+    def open_gpu(self, config: dict, args: dict[str, str]) -> GpuLanes | None:
         """Choose between CPU and GPU and say so in the server's log; None is the CPU.
 
         Raises:
@@ -88,26 +93,36 @@ class TritonPythonModel:
         # An instance of KIND_CPU that finds a GPU takes the first.
         device_id = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else 0
         wanted = one_of(config, "DEVICE", DEVICES)
+        batches = int_parameter(config, "GPU_BATCHES", default=GPU_BATCHES)
+        if batches < 1:
+            raise pb_utils.TritonModelException(
+                f"preprocess/config.pbtxt: GPU_BATCHES is {batches}, expected 1 or more"
+            )
         try:
-            choice = choose_device(wanted, lambda: CudaDevice(self.pixels_shape[0], device_id=device_id))
+            choice = choose_device(wanted, lambda: CudaDevice(self.pixels_shape[0], device_id=device_id), count=batches)
         except DeviceError as error:
             raise pb_utils.TritonModelException(f"preprocess/config.pbtxt: {error}") from error
         pb_utils.Logger.log_info(f"{args['model_instance_name']}: {choice.reason}")
-        if choice.gpu is None:
+        if not choice.gpus:
             return None
-        return GpuPreprocessor(
-            choice.gpu,
-            crop_size=self.pixels_shape[0],
-            resize_short_side=self.resize_short_side,
-            max_image_pixels=self.max_image_pixels,
-            warn=pb_utils.Logger.log_warn,
+        return GpuLanes(
+            [
+                GpuPreprocessor(
+                    gpu,
+                    crop_size=self.pixels_shape[0],
+                    resize_short_side=self.resize_short_side,
+                    max_image_pixels=self.max_image_pixels,
+                    warn=pb_utils.Logger.log_warn,
+                )
+                for gpu in choice.gpus
+            ]
         )
 
     def execute(self, requests: list) -> list | None:
         """Answer each request on its own as soon as its images are done, those with the fewest pixels first.
 
         Small images are done when this returns. Large ones follow, while Triton already sends the next
-        requests, so that nobody waits for another's panorama.
+        requests, so that nobody waits for another's panorama; and the GPU's, if requests have many.
 
         Args:
             requests: each with IMAGE, (N, 1) bytes; N differs from request to request. The response is
@@ -124,21 +139,45 @@ class TritonPythonModel:
             if not len(images):
                 answer.send()
             for position, image_bytes in enumerate(images):
-                if self.gpu and (header := self.gpu.header(image_bytes)):
+                if self.gpu_lanes and (header := self.gpu_lanes.header(image_bytes)):
                     gpu_jobs.append(GpuJob(image_bytes, header, answer, position))
                 else:
                     jobs += self.open(image_bytes, answer, position)
+        returned = None
+        if self.gpu_lanes and gpu_jobs:
+            if len(gpu_jobs) >= IMAGES_WORTH_SENDING * len(requests):
+                for job in gpu_jobs:
+                    job.answer.take_over()
+                self.gpu_lanes.submit(partial(self.send_from_gpu, gpu_jobs))
+            else:
+                returned = self.gpu_lanes.submit(partial(self.return_from_gpu, gpu_jobs))
+        self.answer_on_cpu(jobs)  # while the GPU does its share
+        responses = returned.result() if returned else {}
+        # What is None here is or will be sent by its answer.
+        return [responses.get(index) for index in range(len(requests))] if responses else None
+
+    def send_from_gpu(self, gpu_jobs: list[GpuJob], gpu: GpuPreprocessor) -> None:
+        """Do the GPU's share of some requests and send it; the CPU does what it refuses."""
+        share = preprocess_on_gpu(gpu, gpu_jobs, to_host=self.to_host)
+        for answer, pixels in share.whole:
+            answer.send_pixels(pixels)
+        self.answer_on_cpu(self.opened(share.refused))
+
+    def return_from_gpu(self, gpu_jobs: list[GpuJob], gpu: GpuPreprocessor) -> dict[int, pb_utils.InferenceResponse]:
+        """The same, but return the responses, by the request's index."""
+        share = preprocess_on_gpu(gpu, gpu_jobs, to_host=self.to_host)
+        self.answer_on_cpu(self.opened(share.refused))
+        return {answer.request_index: response_with(pixels) for answer, pixels in share.whole}
+
+    def opened(self, refused: list[GpuJob]) -> list[Job]:
+        """Open for the CPU what the GPU did not do."""
+        return [job for r in refused for job in self.open(r.image_bytes, r.answer, r.position)]
+
+    def answer_on_cpu(self, jobs: list[Job]) -> None:
+        """Do the small images, the fewest pixels first, and send the large ones on to their lane."""
         small, large = by_size(jobs)
         run = self.executor.map if self.executor and len(jobs) > 1 else map
-        under_way = run(self.preprocess, small)  # while the GPU does its share
-        responses: dict[int, pb_utils.InferenceResponse] = {}
-        if self.gpu and gpu_jobs:
-            responses, refused = answer_on_gpu(self.gpu, gpu_jobs, to_host=self.to_host)
-            for job in refused:
-                more = by_size(self.open(job.image_bytes, job.answer, job.position))
-                under_way = chain(under_way, run(self.preprocess, more[0]))
-                large += more[1]
-        for _ in under_way:
+        for _ in run(self.preprocess, small):
             pass
         for job in large:
             self.large_images.submit(
@@ -146,8 +185,6 @@ class TritonPythonModel:
                 encoded_bytes=max(job.encoded_bytes, LEAST_WAITING_BYTES),
                 decoding_bytes=decoding_bytes(job.image, resize_short_side=self.resize_short_side),
             )
-        # What is None here is or will be sent by its answer.
-        return [responses.get(index) for index in range(len(requests))] if responses else None
 
     def open(self, image_bytes: bytes, answer: Answer, position: int) -> list[Job]:
         """Open one image for the CPU; without a job, it is no image, and its answer knows why."""
@@ -172,6 +209,8 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Finish what is under way and stop the threads; called once when the model unloads."""
+        if self.gpu_lanes:
+            self.gpu_lanes.close()
         self.large_images.close()
         if self.executor:
             self.executor.shutdown()

@@ -57,6 +57,7 @@ def test_publish_makes_a_whole_repository_with_version_1(trained: TrainedNetwork
         "preprocess/1/crop_resize.cu",
         "preprocess/1/cuda_device.py",
         "preprocess/1/device_choice.py",
+        "preprocess/1/gpu_lanes.py",
         "preprocess/1/gpu_preprocessing.py",
         "preprocess/1/gpu_requests.py",
         "preprocess/1/image_preprocessing.py",

@@ -26,21 +26,43 @@ def unexpected() -> None:
 def test_cpu_does_not_look_for_a_gpu(model: Callable) -> None:
     choice = model("device_choice").choose_device("cpu", unexpected)
 
-    assert (choice.gpu, choice.reason) == (None, "on the CPU")
+    assert (choice.gpus, choice.reason) == ((), "on the CPU")
 
 
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])
 def test_gpu_is_taken_where_there_is_one(model: Callable, wanted: str) -> None:
     choice = model("device_choice").choose_device(wanted, lambda: CARD)
 
-    assert (choice.gpu, choice.reason) == (CARD, "on the GPU, Some GPU, 7 JPEG engines")
+    assert (choice.gpus, choice.reason) == ([CARD], "on the GPU, Some GPU, 7 JPEG engines")
+
+
+def test_gpu_is_opened_once_for_each_batch_that_is_under_way(model: Callable) -> None:
+    choice = model("device_choice").choose_device(
+        "gpu", lambda: SimpleNamespace(name="Some GPU", jpeg_engines=7), count=3
+    )
+
+    assert len({id(gpu) for gpu in choice.gpus}) == 3
+
+
+def test_gpu_that_opens_once_but_not_twice_is_left_alone(model: Callable) -> None:
+    opened: list[Any] = []
+
+    def open_gpu() -> Any:
+        if opened:
+            raise model("cuda_device").DeviceError("out of memory")
+        opened.append(CARD)
+        return CARD
+
+    choice = model("device_choice").choose_device("auto", open_gpu, count=2)
+
+    assert (choice.gpus, choice.reason) == ((), "on the CPU, because out of memory")
 
 
 def test_gpu_without_jpeg_engines_is_taken_only_where_it_is_asked_for(model: Callable) -> None:
     card = SimpleNamespace(name="Old GPU", jpeg_engines=0)
     auto, gpu = (model("device_choice").choose_device(wanted, lambda: card) for wanted in ("auto", "gpu"))
 
-    assert (auto.gpu, gpu.gpu) == (None, card)
+    assert (auto.gpus, gpu.gpus) == ((), [card])
     assert auto.reason == "on the CPU, because Old GPU has no JPEG engines, and its CUDA cores are slower"
     assert gpu.reason == "on the GPU, Old GPU, no JPEG engines"
 
@@ -48,7 +70,7 @@ def test_gpu_without_jpeg_engines_is_taken_only_where_it_is_asked_for(model: Cal
 def test_auto_takes_the_cpu_where_there_is_no_gpu_and_says_why(model: Callable) -> None:
     choice = model("device_choice").choose_device("auto", unavailable(model))
 
-    assert choice.gpu is None
+    assert not choice.gpus
     assert choice.reason == "on the CPU, because no GPU: none at all; next: nvidia-smi"
 
 
