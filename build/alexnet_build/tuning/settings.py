@@ -21,8 +21,9 @@ _INTRA_OP_THREADS = "intra_op_thread_count"
 _MOST_PREPROCESS_INSTANCES = 16
 #: On 16 cores with 32 images under way, 2 copies of eight threads compute 1.45 times what one of sixteen does in INT8,
 #: 4 of four 1.54 times and 8 of two 1.39 times. FP32 moves more bytes and stays between 0.94 and 1.09 times. On 2
-#: cores, 2 copies of one thread do 1.10 times what one of two does in INT8 and 1.05 times in FP32: where a thread loses
-#: its core to decoding, no other one waits for it.
+#: cores, 2 copies of one thread do 1.10 times what one of two does in INT8 and 1.05 times in FP32 (with OpenVINO 1.11
+#: times in INT8 beside other work, no difference on a quiet machine): where a thread loses its core, no other one waits
+#: for it.
 _CORES_A_COPY = 4
 _FEWEST_COPIES, _MOST_COPIES = 2, 4
 

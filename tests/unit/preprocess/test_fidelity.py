@@ -107,6 +107,7 @@ def test_pixels_are_the_presets_for_odd_sizes(preprocessing: ModuleType, size: t
 SIZES = [(500, 375), (375, 500), (256, 256), (224, 224), (1, 1), (2, 1), (900, 3), (3, 900), (257, 400), (4000, 3000)]
 
 
+@pytest.mark.parametrize("preprocessing", ["cykooz-resizer"], indirect=True)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("side", [224, 227, 256])
 @pytest.mark.parametrize("size", SIZES)
