@@ -46,6 +46,7 @@ class CudaDevice:
     def __init__(self, crop_size, *, device_id=0):
         self.crop_size = crop_size
         self.thread = None
+        self.host = np.empty((64, crop_size, crop_size, 3), np.uint8)
 
     def empty_pixels(self, count):
         return np.zeros((count, self.crop_size, self.crop_size, 3), np.uint8)
@@ -72,8 +73,9 @@ class CudaDevice:
     def synchronize(self):
         self.thread = None
 
-    def host_copy(self, pixels):
-        return pixels
+    def host_copy(self, pixels):  # into the same memory each time, as the real one does
+        self.host[: len(pixels)] = pixels
+        return self.host[: len(pixels)]
 """
 
 

@@ -60,6 +60,7 @@ class CudaDevice:
             self._kernel = compile_kernel(cupy)
             self._decoder = open_decoder(engines=engines)
         self._decoded = None
+        self._host: np.ndarray | None = None
         self._require_decoding()
 
     @property
@@ -125,9 +126,11 @@ class CudaDevice:
         self._stream.synchronize()
 
     def host_copy(self, pixels: Any) -> np.ndarray:
-        """The same pixels in pinned memory, which CuPy keeps for later copies when the caller lets go of it."""
+        """The same pixels in pinned memory, valid until the next call."""
         with self._device, self._stream:
-            copy = importlib.import_module("cupyx").empty_pinned(pixels.shape, np.uint8)
+            if self._host is None or len(self._host) < len(pixels):
+                self._host = importlib.import_module("cupyx").empty_pinned(pixels.shape, np.uint8)
+            copy = self._host[: len(pixels)]
             pixels.get(stream=self._stream, out=copy)
         self._stream.synchronize()
         return copy

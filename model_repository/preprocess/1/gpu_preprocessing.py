@@ -62,7 +62,7 @@ class Device(Protocol):
         """Wait until everything above is done."""
 
     def host_copy(self, pixels: Any) -> np.ndarray:
-        """The same pixels in ordinary memory, which belongs to the caller."""
+        """The same pixels in ordinary memory, valid until the next call."""
 
 
 class GpuPreprocessor:

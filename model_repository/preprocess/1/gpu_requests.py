@@ -40,7 +40,8 @@ class GpuShare:
     """What became of a batch on the GPU.
 
     Attributes:
-        whole: requests that the GPU did all of, each with its pixels, (N, S, S, 3) uint8.
+        whole: requests that the GPU did all of, each with its pixels, (N, S, S, 3) uint8: in ordinary memory, they are
+            valid until the same GPU path's next batch.
         refused: what is left for the CPU.
     """
 
