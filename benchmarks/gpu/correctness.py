@@ -17,7 +17,7 @@ from gpu.rates import SETTINGS
 from PIL import Image
 
 BATCH = 64
-#: Batches under way at once, as in the model.
+#: Batches of one process on the GPU at once, which the config's GPU_BATCHES can ask for.
 LANES = 2
 #: An image whose bytes differ by so much in the mean is another image, not another rounding; of 255.
 CORRUPT_MEAN = 1.0

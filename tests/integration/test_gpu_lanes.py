@@ -79,14 +79,15 @@ class CudaDevice:
 """
 
 
-@pytest.fixture(scope="module")
-def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The repository with one preprocessing instance of two lanes on that device."""
-    with running_server(copy_with(repository, tmp_path_factory.mktemp("gpu"), lanes=LANES)) as server:
+@pytest.fixture(scope="module", params=["host", "device"])
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The repository with one preprocessing instance of two lanes on that device, and pixels from either memory."""
+    copy = copy_with(repository, tmp_path_factory.mktemp("gpu"), lanes=LANES, hand_over=request.param)
+    with running_server(copy) as server:
         yield server
 
 
-def copy_with(repository: Path, folder: Path, *, lanes: int) -> Path:
+def copy_with(repository: Path, folder: Path, *, lanes: int, hand_over: str = "host") -> Path:
     copy = shutil.copytree(repository, folder / "models")
     (copy / "preprocess" / "1" / "cuda_device.py").write_text(DEVICE)
     path = copy / "preprocess" / "config.pbtxt"
@@ -94,6 +95,7 @@ def copy_with(repository: Path, folder: Path, *, lanes: int) -> Path:
     config.instance_group[0].count = 1
     config.parameters["DEVICE"].string_value = "auto"
     config.parameters["GPU_BATCHES"].string_value = str(lanes)
+    config.parameters["HAND_OVER"].string_value = hand_over
     path.write_text(text_format.MessageToString(config))
     return copy
 

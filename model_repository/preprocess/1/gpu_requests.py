@@ -57,24 +57,30 @@ def preprocess_on_gpu(gpu: GpuPreprocessor, jobs: Sequence[GpuJob], *, to_host: 
         jobs: of any number of requests.
         to_host: the pixels are to lie in ordinary memory, where Triton fetches them.
     """
+    requests = list(rows_by_request(jobs))
     try:
         pixels, refused = gpu([job.image_bytes for job in jobs], [job.header for job in jobs])
-        host = gpu.device.host_copy(pixels) if to_host else None
+        shared = [rows for rows in requests if not refused.isdisjoint(rows) or len(rows) < image_count(jobs, rows)]
+        host = gpu.device.host_copy(pixels) if to_host or shared else pixels
     except Exception as fault:  # out of memory, say: the CPU needs none of the GPU's
         pb_utils.Logger.log_warn(f"preprocess: the GPU failed for {len(jobs)} images, which the CPU decodes: {fault!r}")
         return GpuShare([], list(jobs))
     whole = []
-    for rows in rows_by_request(jobs):
+    for rows in requests:
         answer = jobs[rows.start].answer
-        if len(rows) == answer.image_count and refused.isdisjoint(rows):
-            whole.append((answer, (pixels if host is None else host)[rows.start : rows.stop]))
+        if rows not in shared:
+            whole.append((answer, (host if to_host else pixels)[rows.start : rows.stop]))
             continue
         for row in rows:
             if row not in refused:
-                own = gpu.device.host_copy(pixels[row : row + 1]) if host is None else host[row : row + 1]
-                answer.pixels[jobs[row].position] = own[0]
+                answer.pixels[jobs[row].position] = host[row]
                 answer.image_is_done(jobs[row].position)
     return GpuShare(whole, [jobs[row] for row in sorted(refused)])
+
+
+def image_count(jobs: Sequence[GpuJob], rows: range) -> int:
+    """How many images the request of these rows has, the CPU's among them."""
+    return jobs[rows.start].answer.image_count
 
 
 def rows_by_request(jobs: Sequence[GpuJob]) -> Iterator[range]:

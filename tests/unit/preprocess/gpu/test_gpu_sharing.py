@@ -22,12 +22,11 @@ def answers(model: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch)
     """answers.py, with what Triton gives its models played by namespaces."""
     triton = ModuleType("triton_python_backend_utils")
     triton.Tensor = lambda name, pixels: pixels  # type: ignore[attr-defined]
-    triton.InferenceResponse = SimpleNamespace  # type: ignore[attr-defined]
+    triton.InferenceResponse = lambda tensors: tensors[0]  # type: ignore[attr-defined]
     triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, triton.__name__, triton)
     module = model("answers")
     monkeypatch.setattr(module, "pb_utils", triton)
-    monkeypatch.setattr(module, "response_with", lambda pixels: pixels)
     return module
 
 
