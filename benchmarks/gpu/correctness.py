@@ -119,6 +119,7 @@ def hunt(gpu: Any, images: Sequence[bytes], answers: Any, *, batches: int, seed:
                 for _ in range(6):
                     matrix @ matrix
         pixels, refused = gpu([images[pick] for pick in picks], [headers[pick] for pick in picks])
+        gpu.device.synchronize()
         expected = answers[torch.from_numpy(picks).cuda()]
         difference = (torch.from_dlpack(pixels).short() - expected.short()).abs()
         means = difference.float().mean(dim=(1, 2, 3)).cpu().numpy()

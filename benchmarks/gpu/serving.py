@@ -51,12 +51,12 @@ class Setting:
     device: str
     instances: int
     hand_over: str = "host"
-    batches: int = 1
+    batches: int = 2
     stand_ins: int = 3
     max_batch: int = 64
 
     def __str__(self) -> str:
-        instances = f"{self.instances} instances, {self.batches} at once"
+        instances = f"{self.instances} instances" + f", {self.batches} at once" * (self.device == "gpu")
         return f"{self.device}, {instances}, pixels by {self.hand_over}, batch {self.max_batch}"
 
 

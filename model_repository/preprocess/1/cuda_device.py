@@ -60,6 +60,7 @@ class CudaDevice:
             self._kernel = compile_kernel(cupy)
             self._decoder = open_decoder(engines=engines)
         self._decoded = None
+        self._written_bytes = 0  # of it, since it was black
         self._host: np.ndarray | None = None
         self._require_decoding()
 
@@ -81,6 +82,8 @@ class CudaDevice:
     def decode(self, jpegs: Sequence[bytes]) -> list[DecodedImage | None]:
         """Decode JPEGs together, where the last ones were; None for those that the decoder does not take.
 
+        Waits for everything that was asked for before.
+
         Raises:
             NvJpegError: one of them cannot be decoded, and so none was.
         """
@@ -91,25 +94,32 @@ class CudaDevice:
             ends = np.cumsum(-(pitches_bytes * taken[:, 1]) // ALIGNMENT_BYTES * -ALIGNMENT_BYTES)
             if not len(ends):
                 return [None] * len(jpegs)
-            memory = self._empty_memory(int(ends[-1]))
+            memory = self._black_memory(int(ends[-1]))
             addresses = memory.data.ptr + np.concatenate([[0], ends[:-1]])
             wanted = [jpeg for jpeg, size in zip(jpegs, sizes, strict=True) if size is not None]
             self._decoder.decode(wanted, addresses, pitches_bytes, self._stream.ptr)
         images = map(decoded_image, addresses.tolist(), taken.tolist())
         return [None if size is None else next(images) for size in sizes]
 
-    def _empty_memory(self, count_bytes: int) -> Any:
+    def _black_memory(self, count_bytes: int) -> Any:
         """Memory for decoded images, black: what a damaged file leaves unwritten is not the last caller's picture."""
         if self._decoded is None or self._decoded.size < count_bytes:
             self._decoded = None  # goes back before the larger one is taken
             self._decoded = self._cupy.empty(count_bytes, np.uint8)
-        memory = self._decoded[:count_bytes]
-        memory.data.memset_async(0, count_bytes, self._stream)
+            self._written_bytes = count_bytes
+        self._blacken()
         self._stream.synchronize()  # the decoder does not wait for the stream
-        return memory
+        self._written_bytes = count_bytes
+        return self._decoded[:count_bytes]
+
+    def _blacken(self) -> None:
+        """Queue that the memory is black again where it was written to."""
+        if self._written_bytes:
+            self._decoded.data.memset_async(0, self._written_bytes, self._stream)
+            self._written_bytes = 0
 
     def crop_resize(self, crops: np.ndarray, pixels: Any, max_taps: int) -> None:
-        """Write the crops, (M,) of dtype CROP, into their rows of `pixels`."""
+        """Write the crops, (M,) of dtype CROP, into their rows of `pixels`; then the decoded images are gone."""
         tiles = (-(-self._crop_size // TILE_WIDTH), -(-self._crop_size // TILE_HEIGHT), len(crops))
         with self._device, self._stream:
             uploaded = self._cupy.empty(crops.nbytes, np.uint8)
@@ -120,13 +130,14 @@ class CudaDevice:
                 (uploaded, pixels, np.int32(self._crop_size), np.int32(max_taps)),
                 shared_mem=(TILE_WIDTH + TILE_HEIGHT) * max_taps * WEIGHT_BYTES,
             )
+            self._blacken()  # now, when nobody waits for it alone
 
     def synchronize(self) -> None:
         """Wait until everything above is done."""
         self._stream.synchronize()
 
     def host_copy(self, pixels: Any) -> np.ndarray:
-        """The same pixels in pinned memory, valid until the next call."""
+        """Wait as `synchronize` does; the same pixels in pinned memory, valid until the next call."""
         with self._device, self._stream:
             if self._host is None or len(self._host) < len(pixels):
                 self._host = importlib.import_module("cupyx").empty_pinned(pixels.shape, np.uint8)

@@ -53,16 +53,16 @@ class Device(Protocol):
         """(count, S, S, 3) uint8 on the device, of any content."""
 
     def decode(self, jpegs: Sequence[bytes]) -> list[DecodedImage | None]:
-        """The JPEGs' pixels, there until the next call; None for those that the decoder refuses."""
+        """Wait for everything above; the JPEGs' pixels, there until `crop_resize`, None where the decoder refuses."""
 
     def crop_resize(self, crops: np.ndarray, pixels: Any, max_taps: int) -> None:
-        """Write the crops, (M,) of dtype CROP, into their rows of `pixels`."""
+        """Write the crops of what was decoded, (M,) of dtype CROP, into their rows of `pixels`."""
 
     def synchronize(self) -> None:
         """Wait until everything above is done."""
 
     def host_copy(self, pixels: Any) -> np.ndarray:
-        """The same pixels in ordinary memory, valid until the next call."""
+        """Wait until everything above is done; the same pixels in ordinary memory, valid until the next call."""
 
 
 class GpuPreprocessor:
@@ -102,8 +102,8 @@ class GpuPreprocessor:
         """Make the pixels of JPEGs whose `header` was read.
 
         Returns:
-            (N, S, S, 3) uint8, RGB, on the device and complete, and the rows that the decoder refused, whose pixels
-            are undefined.
+            (N, S, S, 3) uint8, RGB, on the device, complete when its `synchronize` or `host_copy` returns; and the
+            rows that the decoder refused, whose pixels are undefined.
         """
         pixels = self.device.empty_pixels(len(jpegs))
         refused: set[int] = set()
@@ -135,9 +135,6 @@ class GpuPreprocessor:
                 crops.append(self._crop(image, headers[row].orientation, row))
         if crops:
             self.device.crop_resize(np.array(crops, CROP), pixels, max(self._taps(headers[row]) for row in rows))
-        # Triton copies the pixels on a stream of its own, and the next decoding would not wait for what is queued, but
-        # write over images that the kernel still reads (see nvjpeg.py).
-        self.device.synchronize()
         return refused
 
     def _crop(self, image: DecodedImage, orientation: int, row: int) -> tuple:

@@ -61,7 +61,9 @@ def preprocess_on_gpu(gpu: GpuPreprocessor, jobs: Sequence[GpuJob], *, to_host: 
     try:
         pixels, refused = gpu([job.image_bytes for job in jobs], [job.header for job in jobs])
         shared = [rows for rows in requests if not refused.isdisjoint(rows) or len(rows) < image_count(jobs, rows)]
-        host = gpu.device.host_copy(pixels) if to_host or shared else pixels
+        host = gpu.device.host_copy(pixels) if to_host or shared else None
+        if host is None:
+            gpu.device.synchronize()  # Triton copies the pixels on a stream of its own
     except Exception as fault:  # out of memory, say: the CPU needs none of the GPU's
         pb_utils.Logger.log_warn(f"preprocess: the GPU failed for {len(jobs)} images, which the CPU decodes: {fault!r}")
         return GpuShare([], list(jobs))

@@ -4,7 +4,7 @@ Loaded by Triton's Python backend, one process per instance. S comes from the co
 thought to be resized first from its parameters; what happens to one image is in image_preprocessing.py.
 
 Config parameters: RESIZE_SHORT_SIDE (required), DECODE_THREADS (default: this instance's share of the
-cores), MAX_IMAGE_PIXELS, DEVICE (auto, cpu or gpu; default: auto), GPU_BATCHES (on a GPU at once; default: 1) and
+cores), MAX_IMAGE_PIXELS, DEVICE (auto, cpu or gpu; default: auto), GPU_BATCHES (on a GPU at once; default: 2) and
 HAND_OVER (host or device: where the GPU's pixels are handed to Triton; default: host).
 """
 
@@ -38,7 +38,7 @@ WAITING_BYTES = 256 << 20
 # A file that waits counts for so many at least, so that no more than 256 wait however small they are.
 LEAST_WAITING_BYTES = 1 << 20
 # On a GPU at once, per instance.
-GPU_BATCHES = 1
+GPU_BATCHES = 2
 # Sending a response takes as long as the GPU's share of several images, during which its batch has the GPU path; for
 # requests of fewer images than this, returning all responses together is the faster way.
 IMAGES_WORTH_SENDING = 8

@@ -1,7 +1,8 @@
 """JPEGs in, their pixels in a GPU's memory out: NVIDIA's nvJPEG library, all images of a batch in one call.
 
 Called by cuda_device.py, which owns the memory and the stream. The functions and constants are those of nvjpeg.h
-(https://docs.nvidia.com/cuda/nvjpeg/), through ctypes, which lets go of the GIL while they run.
+(https://docs.nvidia.com/cuda/nvjpeg/), through ctypes. It lets go of the GIL while they run, but for those that read a
+header: they take microseconds, and having it back can take milliseconds.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class NvJpeg:
     """
 
     def __init__(self, *, engines: bool = True) -> None:
-        self._library = open_library()
+        self._library, header_functions = open_library()
         self._handle, self._state, self._header = c_void_p(), c_void_p(), c_void_p()
         self.engines = 0
         if engines and self._create(BACKEND_HARDWARE) == SUCCESS:
@@ -54,8 +55,10 @@ class NvJpeg:
             check("nvjpegCreateEx", self._create(BACKEND_GPU_HYBRID))
         self._do("nvjpegJpegStateCreate", self._handle, byref(self._state))
         self._do("nvjpegJpegStreamCreate", self._handle, byref(self._header))
-        self._parse = self._library.nvjpegJpegStreamParseHeader
+        self._parse = header_functions.nvjpegJpegStreamParseHeader
         self._parse.argtypes = [c_void_p, c_char_p, c_size_t, c_void_p]
+        self._supported = header_functions.nvjpegDecodeBatchedSupported
+        self._dimensions = header_functions.nvjpegJpegStreamGetFrameDimensions
         self._batch_size = 0
 
     def size(self, jpeg: bytes) -> tuple[int, int] | None:
@@ -63,9 +66,9 @@ class NvJpeg:
         unsupported, width, height = c_int(), c_uint(), c_uint()
         if (
             self._parse(self._handle, jpeg, len(jpeg), self._header)
-            or self._library.nvjpegDecodeBatchedSupported(self._handle, self._header, byref(unsupported))
+            or self._supported(self._handle, self._header, byref(unsupported))
             or unsupported.value
-            or self._library.nvjpegJpegStreamGetFrameDimensions(self._header, byref(width), byref(height))
+            or self._dimensions(self._header, byref(width), byref(height))
         ):
             return None
         return width.value, height.value
@@ -111,8 +114,8 @@ def check(function: str, status: int) -> None:
         raise NvJpegError(f"{function} answered status {status} (nvjpegStatus_t in nvjpeg.h)")
 
 
-def open_library() -> ctypes.CDLL:
-    """Load nvJPEG, from NVIDIA's wheel where that is installed, else from the system.
+def open_library() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
+    """Load nvJPEG, from NVIDIA's wheel where that is installed, else from the system: without the GIL, and with it.
 
     Raises:
         OSError: it is in neither.
@@ -121,5 +124,5 @@ def open_library() -> ctypes.CDLL:
     for folder in (found.submodule_search_locations or ()) if found else ():
         library = Path(folder) / "cu13" / "lib" / LIBRARY
         if library.is_file():
-            return ctypes.CDLL(str(library))
-    return ctypes.CDLL(LIBRARY)
+            return ctypes.CDLL(str(library)), ctypes.PyDLL(str(library))
+    return ctypes.CDLL(LIBRARY), ctypes.PyDLL(LIBRARY)

@@ -120,6 +120,7 @@ class HostDevice:
         self.calls.append("synchronize")
 
     def host_copy(self, pixels: np.ndarray) -> np.ndarray:
+        self.calls.append("host_copy")
         return pixels.copy()
 
 
