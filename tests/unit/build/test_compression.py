@@ -69,8 +69,9 @@ def parent(one_thread: None) -> TrainedNetwork:
     colours = torch.tensor([(40, 60, 220), (40, 200, 60), (220, 50, 40)]) / 255
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (spec.mean, spec.std))
     optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-    for step in range(30):
-        optimiser.param_groups[0]["lr"] = 0.05 if step < 20 else 0.0  # at last, statistics of weights that rest
+    for step in range(60):
+        # Down to nothing, or where it ends depends on the processor; at last, statistics of weights that rest.
+        optimiser.param_groups[0]["lr"] = 0.05 * max(0.0, 1 - step / 40)
         targets = torch.arange(12) % 3
         noise = nn.functional.interpolate(torch.rand(12, 3, 24, 24) - 0.5, size=(96, 96), mode="bilinear")
         images = colours[targets][:, :, None, None] + 0.3 * noise
